@@ -1,0 +1,66 @@
+# `make help` lists the targets. GNU make 3.81, a Mac's, is enough.
+
+# What is fetched and built once is kept by version: the version of the
+# tokenizer library stands in go.mod, that of echarts in setup/package.json.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TOKENIZERS  := tokenizers-$(shell sed -n 's|.*github.com/daulet/tokenizers v\([^ ]*\).*|\1|p' go.mod)
+ECHARTS     := .deps/echarts-$(shell sed -n 's|.*"echarts": *"\(.*\)".*|\1|p' setup/package.json)
+PLATFORM    := $(shell go env GOHOSTOS 2>/dev/null)-$(shell go env GOHOSTARCH 2>/dev/null)
+LIBRARY     := .deps/$(TOKENIZERS)/$(PLATFORM)/libtokenizers.a
+ASSETS      := results/report/assets
+
+# For the command line: make sweep OUT=folder ARGS="--no-speed"
+OUT  := sweep-out
+ARGS :=
+
+export CGO_ENABLED := 1
+
+.PHONY: help build sweep test lint clean setup tools
+
+help:
+	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
+	@echo "make sweep   build, then: bin/assay sweep --out $(OUT) \$$(ARGS)"
+	@echo "make test    build, then: go test \$$(ARGS) ./..."
+	@echo "make lint    gofmt, go vet here and for a Mac, staticcheck"
+	@echo "make clean   remove all that make built and fetched; $(OUT) stays"
+	@echo "OUT=folder names another folder for the sweep, ARGS=\"...\" adds arguments."
+
+# The commit goes into the program, and from there into every record.
+build: setup
+	@echo "build: bin/assay"
+	@vcs=false; if git rev-parse -q --verify HEAD >/dev/null 2>&1; then vcs=auto; fi; \
+	go build -buildvcs=$$vcs -o bin/assay ./cmd/assay
+
+sweep: build
+	bin/assay sweep --out $(OUT) $(ARGS)
+
+test: build
+	go test $(ARGS) ./...
+
+lint: setup
+	@echo "lint: gofmt"
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not as gofmt writes them:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go vet ./...
+	go run $(STATICCHECK) ./...
+
+clean:
+	rm -rf bin .deps $(ASSETS)/echarts.*
+
+# go:embed takes files below its package only, hence the copies.
+setup: $(LIBRARY) $(ECHARTS)
+	@mkdir -p $(ASSETS)
+	@for f in $(ECHARTS)/*; do cmp -s $$f $(ASSETS)/$${f##*/} || cp $$f $(ASSETS)/ || exit 1; done
+
+$(LIBRARY): | tools
+	@setup/tokenizers.sh $@
+
+$(ECHARTS): | tools
+	@setup/echarts.sh $@
+
+tools:
+	@go version >/dev/null 2>&1 || { echo >&2 \
+	"setup: assay is written in Go, which is not here. Get it: https://go.dev/dl"; exit 1; }
+	@for cc in "$$(go env CC)" "$$(go env CXX)"; do $$cc --version >/dev/null 2>&1 || { echo >&2 \
+	"setup: assay needs a C and a C++ compiler, and $$cc does not run. Get them with:" \
+	"apt-get install gcc g++ libc6-dev (Debian), xcode-select --install (Mac)"; exit 1; }; done
