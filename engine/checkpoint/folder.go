@@ -1,0 +1,141 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// smallFile bounds what read takes into memory: far above the largest index
+// and tokenizer, far below any shard.
+const smallFile = 256 << 20
+
+// folder is where the files of a checkpoint are: a directory or memory.
+type folder interface {
+	// list returns the names of the files.
+	list() ([]string, error)
+	// open returns a whole file of any size, valid until close.
+	open(name string) ([]byte, error)
+	// read returns a small file. Its errors name the file.
+	read(name string) ([]byte, error)
+	// path returns what to call a file in an error.
+	path(name string) string
+	close() error
+}
+
+// directory is a folder on disk, and the mappings made of it.
+type directory struct {
+	dir    string
+	mapped [][]byte
+}
+
+func openFolder(dir string) (*directory, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return nil, fmt.Errorf("%s is a file, want a folder", dir)
+	}
+	return &directory{dir: dir}, nil
+}
+
+func (d *directory) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d *directory) list() ([]string, error) {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+func (d *directory) open(name string) ([]byte, error) {
+	f, err := os.Open(d.path(name))
+	if err != nil {
+		return nil, reason(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, reason(err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("not a regular file")
+	case info.Size() == 0:
+		return nil, nil // an empty file has no mapping
+	}
+	data, err := mapFile(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("cannot map %d bytes: %w", info.Size(), reason(err))
+	}
+	d.mapped = append(d.mapped, data)
+	return data, nil
+}
+
+// reason returns the cause without the path that the caller prints.
+func reason(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func (d *directory) read(name string) ([]byte, error) {
+	f, err := os.Open(d.path(name))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path(name), reason(err))
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, smallFile+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", d.path(name), reason(err))
+	case len(data) > smallFile:
+		return nil, fmt.Errorf("%s: more than %d bytes", d.path(name), smallFile)
+	}
+	return data, nil
+}
+
+func (d *directory) close() error {
+	var errs []error
+	for _, m := range d.mapped {
+		errs = append(errs, unmapFile(m))
+	}
+	d.mapped = nil
+	return errors.Join(errs...)
+}
+
+// memory is a folder of file contents.
+type memory map[string][]byte
+
+func (m memory) path(name string) string { return name }
+
+func (m memory) list() ([]string, error) { return slices.Sorted(maps.Keys(m)), nil }
+
+func (m memory) open(name string) ([]byte, error) {
+	data, ok := m[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return data, nil
+}
+
+func (m memory) read(name string) ([]byte, error) {
+	data, err := m.open(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, nil
+}
+
+func (m memory) close() error { return nil }

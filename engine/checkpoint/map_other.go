@@ -1,0 +1,13 @@
+//go:build !linux && !darwin
+
+package checkpoint
+
+import (
+	"errors"
+	"os"
+)
+
+// mapFile errs: memory mapping is written for Linux and macOS.
+func mapFile(*os.File, int64) ([]byte, error) { return nil, errors.ErrUnsupported }
+
+func unmapFile([]byte) error { return nil }
