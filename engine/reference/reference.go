@@ -1,0 +1,262 @@
+// Package reference decodes a checkpoint as stored to the weights that it
+// means: FP8 and FP4 blocks with their scales become BF16, which holds every
+// one of their values exactly. Every variant is made of these weights and
+// compared to them. Quantizing them again is left to the packages above.
+package reference
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"assay/engine/tensor"
+)
+
+const (
+	weightSuffix = ".weight"
+	fp8Block     = 128 // rows and columns that share an E8M0 scale
+	fp4Group     = 32  // weights of a row that share an E8M0 scale
+)
+
+// scaleSuffixes are what takes the place of weightSuffix in a scale's name:
+// the release's own, and that of earlier releases.
+var scaleSuffixes = []string{".scale", ".weight_scale_inv"}
+
+// Reference is a checkpoint decoded: a tensor.Source whose names are the
+// parameters, without the scales. It serves many goroutines and keeps no
+// decoded weight.
+type Reference struct {
+	src    tensor.Source
+	names  []string
+	params map[string]param
+}
+
+// param is one tensor of the reference and what it is made of.
+type param struct {
+	tensor.Info // decoded
+	native      tensor.Native
+	scale       string // name of the scale in the source; "" where plain
+}
+
+// New returns the decoded view of src. It reads headers only, and errs unless
+// every F8_E4M3 and every I8 tensor is a matrix NAME.weight with its F8_E8M0
+// scale NAME.scale, or NAME.weight_scale_inv as earlier releases call it, of
+// the right shape, and every scale has its weight:
+//
+//	F8_E4M3 [out, in]    scale [⌈out/128⌉, ⌈in/128⌉]    FP8, a block of 128 x 128
+//	I8      [out, in/2]  scale [out, in/32]             FP4, 32 of a row, in % 32 == 0
+//
+// Any other tensor passes through as it is, whether or not a model wants it.
+func New(src tensor.Source) (*Reference, error) {
+	r := &Reference{src: src, params: map[string]param{}}
+	scales := map[string]string{} // scale to its weight
+	for _, name := range src.Names() {
+		info, err := src.Info(name)
+		if err != nil {
+			return nil, fmt.Errorf("reference: %w", err)
+		}
+		p, err := r.pair(info)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("reference: tensor %q: %w", name, err)
+		case p.native != tensor.Plain:
+			scales[p.scale] = name
+		}
+		r.params[name] = p
+	}
+	for name, p := range r.params {
+		if _, ok := scales[name]; ok {
+			delete(r.params, name)
+			continue
+		}
+		if isScale(p.Info) {
+			return nil, fmt.Errorf("reference: tensor %q is a scale of no FP8 or FP4 weight", name)
+		}
+		r.names = append(r.names, name)
+	}
+	slices.Sort(r.names)
+	return r, nil
+}
+
+// isScale says whether a tensor can be nothing but a scale.
+func isScale(info tensor.Info) bool {
+	for _, suffix := range scaleSuffixes {
+		if strings.HasSuffix(info.Name, suffix) {
+			return true
+		}
+	}
+	return info.DType == tensor.F8E8M0
+}
+
+// pair finds the scale of a stored tensor, where it must have one.
+func (r *Reference) pair(info tensor.Info) (param, error) {
+	p := param{Info: info}
+	switch info.DType {
+	case tensor.F8E4M3:
+		p.native = tensor.FP8
+	case tensor.I8:
+		p.native = tensor.FP4
+	default:
+		return p, nil
+	}
+	base, ok := strings.CutSuffix(info.Name, weightSuffix)
+	switch {
+	case !ok:
+		return p, fmt.Errorf("%s without the name of a weight", info.DType)
+	case len(info.Shape) != 2:
+		return p, fmt.Errorf("shape %v of %s, want a matrix", info.Shape, info.DType)
+	}
+	scale, err := r.scaleOf(base)
+	if err != nil {
+		return p, err
+	}
+	p.scale = scale.Name
+	rows, cols := info.Shape[0], info.Shape[1]
+	want := []int{blocks(rows, fp8Block), blocks(cols, fp8Block)}
+	if p.native == tensor.FP4 {
+		cols *= 2
+		if cols%fp4Group != 0 {
+			return p, fmt.Errorf("rows of %d FP4 weights, want a multiple of %d", cols, fp4Group)
+		}
+		want = []int{rows, cols / fp4Group}
+	}
+	if scale.DType != tensor.F8E8M0 || !slices.Equal(scale.Shape, want) {
+		return p, fmt.Errorf("scale %q: %s %v, want %s %v", scale.Name, scale.DType, scale.Shape, tensor.F8E8M0, want)
+	}
+	p.DType, p.Shape = tensor.BF16, []int{rows, cols}
+	return p, nil
+}
+
+func blocks(n, size int) int { return (n + size - 1) / size }
+
+// scaleOf returns the one scale that base has.
+func (r *Reference) scaleOf(base string) (tensor.Info, error) {
+	var found []tensor.Info
+	for _, suffix := range scaleSuffixes {
+		if info, err := r.src.Info(base + suffix); err == nil {
+			found = append(found, info)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return tensor.Info{}, fmt.Errorf("scale %q is missing", base+scaleSuffixes[0])
+	case 1:
+		return found[0], nil
+	}
+	return tensor.Info{}, fmt.Errorf("two scales, %q and %q", found[0].Name, found[1].Name)
+}
+
+// Names returns the names of all parameters, sorted. The caller must not
+// change it.
+func (r *Reference) Names() []string { return r.names }
+
+// Info describes a parameter as decoded: BF16 [out, in] for an FP8 or FP4
+// weight, as stored for any other. It reads no weight.
+func (r *Reference) Info(name string) (tensor.Info, error) {
+	p, err := r.param(name)
+	return p.Info, err
+}
+
+func (r *Reference) param(name string) (param, error) {
+	p, ok := r.params[name]
+	if !ok {
+		return param{}, fmt.Errorf("reference: no tensor %q", name)
+	}
+	return p, nil
+}
+
+// Native returns how the checkpoint stores a parameter. It is Plain for an
+// unknown name.
+func (r *Reference) Native(name string) tensor.Native { return r.params[name].native }
+
+// Tensor returns a parameter with its values: an FP8 or FP4 weight newly
+// allocated as BF16, any other a view of the source. It errs, with row and
+// column, on a value that is not finite and on one that BF16 cannot hold: the
+// product of a code and its scale from 2^128 on, or finer than 2^-133.
+func (r *Reference) Tensor(name string) (tensor.Tensor, error) {
+	p, err := r.param(name)
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	if p.native == tensor.Plain {
+		return r.plain(name)
+	}
+	out := make([]uint16, p.Elements())
+	b, err := r.stored(p)
+	if err == nil {
+		err = decode(b, out)
+	}
+	if err != nil {
+		return tensor.Tensor{}, err
+	}
+	return tensor.Tensor{Info: p.Info, Data: tensor.Bytes16(out)}, nil
+}
+
+// Float32 returns the same values as Tensor, decoded straight to float32, newly
+// allocated: [rows·cols] for a matrix. It errs as Tensor does, and on a tensor
+// that is not floating point.
+func (r *Reference) Float32(name string) ([]float32, error) {
+	p, err := r.param(name)
+	if err != nil {
+		return nil, err
+	}
+	if p.native == tensor.Plain {
+		t, err := r.plain(name)
+		if err != nil {
+			return nil, err
+		}
+		return t.Float32s()
+	}
+	out := make([]float32, p.Elements())
+	b, err := r.stored(p)
+	if err == nil {
+		err = decode(b, asBits(out))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Stored returns an FP8 or FP4 weight and its scale as the source stores them,
+// for a repack that loses nothing. It errs where Native is Plain, and on
+// whatever Tensor errs on.
+func (r *Reference) Stored(name string) (weight, scale tensor.Tensor, err error) {
+	p, err := r.param(name)
+	switch {
+	case err != nil:
+		return weight, scale, err
+	case p.native == tensor.Plain:
+		return weight, scale, fmt.Errorf("reference: tensor %q: %s has no scale", name, p.DType)
+	}
+	b, err := r.stored(p)
+	if err == nil {
+		err = b.check()
+	}
+	if err != nil {
+		return weight, scale, err
+	}
+	return b.weight, b.scale, nil
+}
+
+// stored reads a weight and its scale.
+func (r *Reference) stored(p param) (blocked, error) {
+	weight, err := r.src.Tensor(p.Name)
+	if err != nil {
+		return blocked{}, fmt.Errorf("reference: %w", err)
+	}
+	scale, err := r.src.Tensor(p.scale)
+	if err != nil {
+		return blocked{}, fmt.Errorf("reference: %w", err)
+	}
+	return blocked{native: p.native, rows: p.Shape[0], cols: p.Shape[1], weight: weight, scale: scale}, nil
+}
+
+// plain reads a tensor that passes through.
+func (r *Reference) plain(name string) (tensor.Tensor, error) {
+	t, err := r.src.Tensor(name)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("reference: %w", err)
+	}
+	return t, checkFinite(t)
+}
