@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 say "fetching $folder with npm, once"
 cp setup/package.json setup/package-lock.json "$work"
-(cd "$work" && npm ci --ignore-scripts --no-audit --no-fund)
+(cd "$work" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier)
 mkdir "$work/out"
 cp "$work/node_modules/echarts/dist/echarts.min.js" "$work/out/echarts.min.js"
 cp "$work/node_modules/echarts/LICENSE" "$work/out/echarts.LICENSE"
