@@ -12,7 +12,7 @@ import "time"
 const SchemaVersion = 1
 
 // Run is the ledger's first record: all that made the figures that follow.
-// Two runs may share a ledger only if they differ in nothing but Made.
+// Two runs may share a ledger only if they differ in nothing but Made and Tool.
 type Run struct {
 	Schema   int       `json:"schema"`
 	Made     time.Time `json:"made"`
