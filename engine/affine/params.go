@@ -1,0 +1,130 @@
+// Package affine is the MLX affine format: it chooses scale, bias and codes of a
+// group of weights as MLX does, packs the codes, and decodes them again. Which
+// weights take it is engine/variant's; the tensors of a bundle and their names
+// are engine/bundle's; products with packed weights are a backend's.
+//
+// A matrix [rows, cols] is cut along cols into groups of GroupSize weights. Each
+// has one scale and one bias, and each weight a code of Bits bits:
+//
+//	ŵ = scale·code + bias
+//
+// Source: ml-explore/mlx mlx/ops.cpp, affine_quantize; python/src/ops.cpp, quantize.
+package affine
+
+import "fmt"
+
+// Params is how finely a matrix is quantized.
+type Params struct {
+	Bits      int // of a code: 2, 3, 4, 5, 6 or 8
+	GroupSize int // weights that share a scale and a bias: 32, 64 or 128
+}
+
+// Validate reports values that MLX refuses, and 1 bit, which only releases from
+// 0.32.4 on load.
+func (p Params) Validate() error {
+	if !validBits(p.Bits) {
+		return fmt.Errorf("affine: %d bits, want 2, 3, 4, 5, 6 or 8", p.Bits)
+	}
+	switch p.GroupSize {
+	case 32, 64, 128:
+		return nil
+	}
+	return fmt.Errorf("affine: group size %d, want 32, 64 or 128", p.GroupSize)
+}
+
+func validBits(bits int) bool { return 2 <= bits && bits <= 8 && bits != 7 }
+
+// CheckShape reports Params that are not valid, and a shape that the format
+// cannot hold: rows and cols are at least 1 and cols is a multiple of GroupSize.
+// The sizes below hold for shapes that it accepts.
+func (p Params) CheckShape(rows, cols int) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if rows < 1 || cols < 1 {
+		return fmt.Errorf("affine: shape [%d, %d], want at least one row and one column", rows, cols)
+	}
+	if cols%p.GroupSize != 0 {
+		return fmt.Errorf("affine: %d columns, want a multiple of the group size %d", cols, p.GroupSize)
+	}
+	return nil
+}
+
+// BitsPerWeight returns the stored bits per weight, with the BF16 scale and
+// bias of each group: Bits + 2·16/GroupSize. 4-bit g64 is 4.5.
+func (p Params) BitsPerWeight() float64 { return float64(p.Bits) + 32/float64(p.GroupSize) }
+
+// String names the parameters, as in "affine 4-bit g64".
+func (p Params) String() string { return fmt.Sprintf("affine %d-bit g%d", p.Bits, p.GroupSize) }
+
+// MaxCode returns the largest code, 2^Bits − 1.
+func (p Params) MaxCode() int { return 1<<p.Bits - 1 }
+
+// GroupsPerRow returns the groups of a row of cols weights.
+func (p Params) GroupsPerRow(cols int) int { return cols / p.GroupSize }
+
+// WordsPerRow returns the uint32 words that hold the codes of a row of cols
+// weights: the second dimension of MLX's weight tensor.
+func (p Params) WordsPerRow(cols int) int { return cols / 32 * p.Bits }
+
+// CodeBytes returns the bytes of the packed codes of [rows, cols].
+func (p Params) CodeBytes(rows, cols int) int64 {
+	return int64(rows) * int64(p.WordsPerRow(cols)) * 4
+}
+
+// ScaleBytes returns the bytes of the BF16 scales of [rows, cols]. The biases
+// take as many again.
+func (p Params) ScaleBytes(rows, cols int) int64 {
+	return int64(rows) * int64(p.GroupsPerRow(cols)) * 2
+}
+
+// Bytes returns the bytes of codes, scales and biases of [rows, cols] together.
+func (p Params) Bytes(rows, cols int) int64 {
+	return p.CodeBytes(rows, cols) + 2*p.ScaleBytes(rows, cols)
+}
+
+// Rule is one of MLX's two ways to choose scale, bias and codes. They differ
+// where a weight lies halfway between two codes and in groups without a weight
+// of 0 or more, so no bundle is "bit-identical to MLX" without naming its rule.
+type Rule int
+
+const (
+	// GPU is what MLX's Metal and CUDA kernels do, and so what nearly every
+	// published bundle holds: rounds half away from zero, and the largest
+	// weight of a group counts as 0 at least.
+	// Source: ml-explore/mlx mlx/backend/metal/kernels/quantized.h, affine_quantize.
+	GPU Rule = iota
+	// CPU is what MLX does on its CPU device: rounds half to even, and takes
+	// the largest weight as it is.
+	// Source: ml-explore/mlx mlx/backend/cpu/quantized.cpp, quantize.
+	CPU
+)
+
+// String returns the name that records carry: "mlx-gpu" or "mlx-cpu".
+func (r Rule) String() string {
+	switch r {
+	case GPU:
+		return "mlx-gpu"
+	case CPU:
+		return "mlx-cpu"
+	}
+	return fmt.Sprintf("affine.Rule(%d)", int(r))
+}
+
+// Validate reports a value that is neither GPU nor CPU.
+func (r Rule) Validate() error {
+	if r != GPU && r != CPU {
+		return fmt.Errorf("affine: no rule is numbered %d", int(r))
+	}
+	return nil
+}
+
+// ParseRule returns the rule of that name, as String writes it.
+func ParseRule(name string) (Rule, error) {
+	for _, r := range []Rule{GPU, CPU} {
+		if name == r.String() {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("affine: rule %q, want %q or %q", name, GPU, CPU)
+}
