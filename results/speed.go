@@ -29,7 +29,7 @@ func SpeedOf(timings []Timing, run Run) (prefill, decode stat.Estimate) {
 			continue
 		}
 		p = append(p, t.PrefillSpeed(*run.Speed))
-		d = append(d, t.DecodeSpeed(*run.Speed))
+		d = append(d, t.DecodeSpeed())
 	}
 	if len(p) == 0 {
 		return unknown("no repetition is timed")
@@ -49,7 +49,7 @@ func (t Timing) PrefillSpeed(s Speed) float64 {
 }
 
 // DecodeSpeed returns tokens a second: decoded tokens / Σ DecodeSeconds.
-func (t Timing) DecodeSpeed(Speed) float64 {
+func (t Timing) DecodeSpeed() float64 {
 	var seconds float64
 	for _, x := range t.DecodeSeconds {
 		seconds += x
@@ -78,7 +78,7 @@ func (c *Contents) WriteBench(w io.Writer) error {
 		}
 		_, err = fmt.Fprintf(w, "BenchmarkPrefill/variant=%s/tokens=%d 1 %.6g tok/s\nBenchmarkDecode/variant=%s/depth=%d 1 %.6g tok/s\n",
 			t.Variant, r.Speed.PrefillTokens, t.PrefillSpeed(*r.Speed),
-			t.Variant, r.Speed.PrefillTokens, t.DecodeSpeed(*r.Speed))
+			t.Variant, r.Speed.PrefillTokens, t.DecodeSpeed())
 	}
 	if err != nil {
 		return fmt.Errorf("results: benchmark text: %w", err)

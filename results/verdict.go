@@ -65,7 +65,7 @@ type Choice struct {
 // order, it asks fits whether a variant of so many bytes runs on a machine sold
 // with so much memory: the rule is the caller's.
 func Judge(rows []Row, macGB []int, fits func(bytesMain int64, macGB int) bool) (Verdict, error) {
-	v := Verdict{}
+	v := Verdict{Front: []string{}, Dominated: []Dominated{}, ByMemory: []Choice{}, Unknown: []string{}}
 	var known, front []Row
 	for _, r := range rows {
 		if !r.Summary.KL.Known() {
@@ -130,7 +130,7 @@ func dominatedBy(r Row, front []Row) (Dominated, error) {
 
 // notToldApart returns the pairs of front whose KL is not told apart.
 func notToldApart(front []Row) ([]Pair, error) {
-	var pairs []Pair
+	pairs := []Pair{}
 	for i, a := range front {
 		for _, b := range front[i+1:] {
 			kl, err := pairedKL(a, b)
