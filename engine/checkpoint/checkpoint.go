@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,9 +90,9 @@ func (c *Checkpoint) load() error {
 			return fmt.Errorf("%s: %w", c.from.path(shard), err)
 		}
 	}
-	for name, shard := range want.shardOf {
+	for _, name := range slices.Sorted(maps.Keys(want.shardOf)) {
 		if _, ok := c.tensors[name]; !ok {
-			return fmt.Errorf("%s: no tensor %q, which %s places there", c.from.path(shard), name, indexName)
+			return fmt.Errorf("%s: no tensor %q, which %s places there", c.from.path(want.shardOf[name]), name, indexName)
 		}
 	}
 	if want.size >= 0 && want.size != c.bytes {

@@ -179,7 +179,7 @@ func loadBlock(mem Memory, c *Config, w Weights, i int, ropes [2]Weight) (*block
 func (l *loader) compressor(at string, ratio, width int, rope Weight) *compressor {
 	return &compressor{
 		Compressor: Compressor{
-			Ratio: ratio, Width: width, Overlap: ratio == overlapRatio, Rope: rope,
+			Ratio: ratio, Width: width, Overlap: ratio == OverlapRatio, Rope: rope,
 			Bias: l.vector(at + "ape"), Norm: l.vector(at + "norm.weight"),
 		},
 		wkv: l.matrix(at + "wkv.weight"), wgate: l.matrix(at + "wgate.weight"),

@@ -197,12 +197,12 @@ func (c *Config) yarn() bool {
 // Ratio returns the compression ratio of a main layer: 0 without compressor.
 func (c *Config) Ratio(layer int) int { return c.CompressRatios[layer] }
 
-// overlapRatio is the one compression ratio whose blocks overlap and whose
+// OverlapRatio is the one compression ratio whose blocks overlap and whose
 // layers have an indexer; any other non-zero ratio pools plain blocks.
-const overlapRatio = 4
+const OverlapRatio = 4
 
 // Indexed says whether a main layer chooses its compressed blocks.
-func (c *Config) Indexed(layer int) bool { return c.Ratio(layer) == overlapRatio }
+func (c *Config) Indexed(layer int) bool { return c.Ratio(layer) == OverlapRatio }
 
 // Hash says whether a main layer routes by token id.
 func (c *Config) Hash(layer int) bool { return layer < c.NumHashLayers }

@@ -99,7 +99,7 @@ func (p *inventory) attention(at string, ratio int) {
 		return
 	}
 	p.compressor(at+"compressor.", tensor.Compressor, ratio, c.HeadDim)
-	if ratio == overlapRatio {
+	if ratio == OverlapRatio {
 		p.matrix(at+"indexer.wq_b.weight", tensor.Indexer, tensor.FP8, c.IndexNHeads*c.IndexHeadDim, c.QLoraRank)
 		p.matrix(at+"indexer.weights_proj.weight", tensor.Indexer, tensor.Plain, c.IndexNHeads, d)
 		p.compressor(at+"indexer.compressor.", tensor.Indexer, ratio, c.IndexHeadDim)
@@ -117,7 +117,7 @@ func (p *inventory) compressor(at string, class tensor.Class, ratio, width int) 
 // compressorWidth returns the channels of a compressor's projections:
 // overlapping blocks carry two halves.
 func compressorWidth(ratio, width int) int {
-	if ratio == overlapRatio {
+	if ratio == OverlapRatio {
 		return 2 * width
 	}
 	return width

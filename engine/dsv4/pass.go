@@ -3,8 +3,10 @@ package dsv4
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"assay/engine/token"
+	"assay/engine/variant"
 )
 
 // Pass takes windows through the model one layer at a time; only that layer's
@@ -237,3 +239,22 @@ func (h *Head) LogProbs(ctx context.Context, hidden, dst []float32) error {
 
 // Close does nothing.
 func (h *Head) Close() error { return nil }
+
+// LargestLayer returns the bytes of the plan's largest layer, or of the output
+// projection if that is larger: what a pass has loaded at most.
+func LargestLayer(steps []variant.Step) int64 {
+	sums := map[string]int64{}
+	var most int64
+	for _, s := range steps {
+		if s.MTP {
+			continue
+		}
+		at := s.Name
+		if parts := strings.SplitN(s.Name, ".", 3); parts[0] == "layers" {
+			at = parts[1]
+		}
+		sums[at] += s.Bytes
+		most = max(most, sums[at])
+	}
+	return most
+}

@@ -38,7 +38,7 @@ func newPool(mem Memory, ratio, width, tokens int) (*Pool, error) {
 }
 
 func poolSlots(ratio int) int {
-	if ratio == overlapRatio {
+	if ratio == OverlapRatio {
 		return 2 * ratio
 	}
 	return ratio
@@ -74,4 +74,11 @@ func StateBytes(c *Config, tokens, size int) int64 {
 
 func poolElements(ratio, width, tokens int) int64 {
 	return int64(2*poolSlots(ratio)*compressorWidth(ratio, width)) + int64(tokens/ratio)*int64(width)
+}
+
+// SessionBytes returns the states and arrays of a session of up to tokens
+// tokens, in bytes, without any weight.
+func SessionBytes(c *Config, tokens int) int64 {
+	at := min(tokens, prefillTokens)
+	return StateBytes(c, tokens, 4) + WorkspaceBytes(c, at) + int64(at*c.HCMult*c.HiddenSize*4) + int64(tokens*c.QKRopeHeadDim*8)
 }

@@ -49,7 +49,7 @@ type param struct {
 // Any other tensor passes through as it is, whether or not a model wants it.
 func New(src tensor.Source) (*Reference, error) {
 	r := &Reference{src: src, params: map[string]param{}}
-	scales := map[string]string{} // scale to its weight
+	scales := map[string]bool{}
 	for _, name := range src.Names() {
 		info, err := src.Info(name)
 		if err != nil {
@@ -60,21 +60,20 @@ func New(src tensor.Source) (*Reference, error) {
 		case err != nil:
 			return nil, fmt.Errorf("reference: tensor %q: %w", name, err)
 		case p.native != tensor.Plain:
-			scales[p.scale] = name
+			scales[p.scale] = true
 		}
 		r.params[name] = p
 	}
-	for name, p := range r.params {
-		if _, ok := scales[name]; ok {
+	for _, name := range src.Names() {
+		switch {
+		case scales[name]:
 			delete(r.params, name)
-			continue
-		}
-		if isScale(p.Info) {
+		case isScale(r.params[name].Info):
 			return nil, fmt.Errorf("reference: tensor %q is a scale of no FP8 or FP4 weight", name)
+		default:
+			r.names = append(r.names, name)
 		}
-		r.names = append(r.names, name)
 	}
-	slices.Sort(r.names)
 	return r, nil
 }
 
