@@ -49,7 +49,10 @@ type golden struct {
 	inputBytes uint32 // of the input, in the type of scales and biases
 }
 
-// Table of section 1.12, bfloat16.
+// Table of section 1.12, bfloat16. Apart from these, the CPU rule was compared with
+// mx.quantize of MLX 0.32.4 on Linux, 162 cases (9 kinds of data, every width and
+// group size) of 2 million BF16 weights each: all bytes equal. The GPU rule has not
+// been run on a Mac; its column is that of an emulated Metal kernel.
 var goldens = []golden{
 	{Params{2, 32}, 0x3c71df23, 0x533289f8, 0x457de4e9, 0x3aaec5e2, 0x38d934ac, 0x7e31bbbc},
 	{Params{2, 64}, 0x240d5ea8, 0x43ce37d9, 0xe7237c89, 0xea3d1266, 0xfcd65d41, 0x7e31bbbc},
