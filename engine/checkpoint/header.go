@@ -19,6 +19,7 @@ const (
 	maxHeader = 100 << 20 // bytes; V4-Flash has 7.7 MB in 46 headers
 	maxRank   = 8
 	maxDim    = 1 << 40
+	maxName   = 1024 // bytes
 )
 
 // Header is the table of contents of one safetensors file.
@@ -47,7 +48,8 @@ func (h Header) Data(file []byte, e Entry) []byte {
 // It accepts a file only if every byte of the data belongs to exactly one
 // tensor, every tensor has as many bytes as its dtype and shape say, the JSON
 // has no name twice, no bad UTF-8 and no key that is unknown, and nothing is
-// beyond 100 MB of header, eight dimensions, or 2^40 in any of them.
+// beyond 100 MB of header, 1024 bytes of a name, eight dimensions, or 2^40 in
+// any of them.
 // Source: huggingface/safetensors README.md, section Format.
 func ParseHeader(file []byte) (Header, error) {
 	if len(file) < 8 {
@@ -167,7 +169,7 @@ func (p parser) entry(name string) (Entry, error) {
 	case seen != 3:
 		return e, fmt.Errorf("want dtype, shape and data_offsets")
 	case e.DType.Size() == 0:
-		return e, fmt.Errorf("unknown dtype %q", e.DType)
+		return e, fmt.Errorf("unknown dtype %.40q", e.DType)
 	case len(offsets) != 2 || offsets[0] > offsets[1]:
 		return e, fmt.Errorf("data_offsets %v, want begin and end", offsets)
 	}
@@ -217,7 +219,11 @@ func (p parser) object(member func(name string) error) error {
 		if err != nil {
 			return err
 		}
-		if err := member(name.String()); err != nil {
+		text := name.String()
+		if len(text) > maxName {
+			return fmt.Errorf("name %.20q... of %d bytes, want at most %d", text, len(text), maxName)
+		}
+		if err := member(text); err != nil {
 			return err
 		}
 	}

@@ -114,7 +114,7 @@ func (p parser) weightMap(x *index) error {
 		}
 		if _, ok := shards[shard]; !ok {
 			if !plainName(shard) || !strings.HasSuffix(shard, ".safetensors") {
-				return fmt.Errorf("weight_map: %q is in %q, want a file name that ends with .safetensors", name, shard)
+				return fmt.Errorf("weight_map: %q is in %.100q, want a file name that ends with .safetensors", name, shard)
 			}
 			shards[shard] = shard
 			x.shards = append(x.shards, shard)
