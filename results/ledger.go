@@ -74,6 +74,10 @@ func Open(path string, run Run) (*Ledger, error) {
 	return l, nil
 }
 
+// syncFile waits until a file's bytes are on the disk. It is a variable so that
+// tests can count the waits, and go without them.
+var syncFile = (*os.File).Sync
+
 // suffix returns what to say after an error where closing failed as well.
 func suffix(err error) string {
 	if err == nil {
@@ -139,7 +143,7 @@ func syncFolder(dir string) error {
 		return fmt.Errorf("results: %w", err)
 	}
 	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := syncFile(d); err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
 	return nil
@@ -211,7 +215,7 @@ func (l *Ledger) write(record any) error {
 	line = append(line, '\n')
 	_, err = l.file.Write(line)
 	if err == nil {
-		err = l.file.Sync()
+		err = syncFile(l.file)
 	}
 	if err != nil {
 		l.broken = fmt.Errorf("results: %w", err)
