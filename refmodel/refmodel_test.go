@@ -3,6 +3,11 @@
 package refmodel_test
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"assay/engine/checkpoint"
@@ -42,6 +47,30 @@ func TestEmbeddedFilesAreTheModel(t *testing.T) {
 	}
 }
 
+// The model card names what is here.
+func TestModelCardIsOfTheseFiles(t *testing.T) {
+	card, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytesOf := func(n int) string {
+		s := strconv.Itoa(n)
+		for i := len(s) - 3; i > 0; i -= 3 {
+			s = s[:i] + "," + s[i:]
+		}
+		return s
+	}
+	for name, data := range refmodel.Files() {
+		row := fmt.Sprintf("| `%s` | %s | `%x` |", name, bytesOf(len(data)), sha256.Sum256(data))
+		if !strings.Contains(string(card), row) {
+			t.Errorf("README.md has no row %s", row)
+		}
+	}
+	if !strings.Contains(string(card), digest) {
+		t.Errorf("README.md does not name the digest %s", digest)
+	}
+}
+
 func TestEveryWeightDecodes(t *testing.T) {
 	src, err := checkpoint.New(refmodel.Files())
 	if err != nil {
@@ -51,18 +80,38 @@ func TestEveryWeightDecodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameters := int64(0)
-	native := map[tensor.Native]int{}
-	for _, name := range ref.Names() {
-		decoded, err := ref.Tensor(name)
+	config, err := dsv4.ParseConfig(src.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameters, native := map[tensor.Class]int64{}, map[tensor.Native]int{}
+	for _, p := range dsv4.Params(config) {
+		decoded, err := ref.Tensor(p.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parameters += decoded.Elements()
-		native[ref.Native(name)]++
+		if got := ref.Native(p.Name); got != p.Native {
+			t.Errorf("%s is stored as %q, want %q", p.Name, got, p.Native)
+		}
+		parameters[p.Class] += decoded.Elements()
+		parameters["all"] += decoded.Elements()
+		native[p.Native]++
 	}
-	if parameters != 33766741 {
-		t.Errorf("%d parameters, want 33766741", parameters)
+	for class, want := range map[tensor.Class]int64{
+		"all":               33766741,
+		tensor.RoutedExpert: 25165824,
+		tensor.SharedExpert: 786432,
+		tensor.Attention:    3145728,
+		tensor.Embedding:    1572864,
+		tensor.Head:         1572864,
+		tensor.Router:       65696 + 110592, // the tables are the second
+	} {
+		if parameters[class] != want {
+			t.Errorf("%s: %d parameters, want %d", class, parameters[class], want)
+		}
+	}
+	if n := parameters[tensor.Compressor] + parameters[tensor.Indexer]; n != 887808 {
+		t.Errorf("compressors and indexers: %d parameters, want 887808", n)
 	}
 	if native[tensor.FP8] != 67 || native[tensor.FP4] != 768 {
 		t.Errorf("%d FP8 and %d FP4 matrices, want 67 and 768", native[tensor.FP8], native[tensor.FP4])
