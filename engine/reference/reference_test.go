@@ -3,6 +3,7 @@ package reference_test
 import (
 	"bytes"
 	"encoding/binary"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
@@ -40,6 +41,31 @@ func mustOf(t testing.TB, tensors ...tensor.Tensor) *reference.Reference {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// source is a tensor.Source without a file under it.
+type source []tensor.Tensor
+
+func (s source) Names() []string {
+	var names []string
+	for _, t := range s {
+		names = append(names, t.Name)
+	}
+	return slices.Sorted(slices.Values(names))
+}
+
+func (s source) Tensor(name string) (tensor.Tensor, error) {
+	for _, t := range s {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	return tensor.Tensor{}, fs.ErrNotExist
+}
+
+func (s source) Info(name string) (tensor.Info, error) {
+	t, err := s.Tensor(name)
+	return t.Info, err
 }
 
 // weights returns both decodings of a parameter, which must agree.
@@ -125,16 +151,24 @@ func TestFP4GroupsLieAlongRows(t *testing.T) {
 // Every code under every scale: the value is the product, exactly, or it is
 // refused because BF16 has no such value.
 func TestEveryCodeUnderEveryScale(t *testing.T) {
+	check := func(dtype tensor.DType, codes []byte, scale, at int, value float32) {
+		r, err := reference.New(source{
+			stored("w.weight", dtype, []int{1, len(codes)}, codes...),
+			stored("w.scale", tensor.F8E8M0, []int{1, 1}, byte(scale)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkProduct(t, r, at, float64(value), scale)
+	}
 	for scale := range 256 {
 		for code := range 256 {
-			r := mustOf(t, stored("w.weight", tensor.F8E4M3, []int{1, 1}, byte(code)), stored("w.scale", tensor.F8E8M0, []int{1, 1}, byte(scale)))
-			checkProduct(t, r, 0, float64(tensor.E4M3ToFloat32(byte(code))), scale)
+			check(tensor.F8E4M3, []byte{byte(code)}, scale, 0, tensor.E4M3ToFloat32(byte(code)))
 		}
 		for code := range 16 {
-			data := make([]byte, 16)
-			data[0] = byte(code) << 4
-			r := mustOf(t, stored("w.weight", tensor.I8, []int{1, 16}, data...), stored("w.scale", tensor.F8E8M0, []int{1, 1}, byte(scale)))
-			checkProduct(t, r, 1, float64(tensor.E2M1ToFloat32(byte(code))), scale)
+			pairs := make([]byte, 16)
+			pairs[0] = byte(code) << 4
+			check(tensor.I8, pairs, scale, 1, tensor.E2M1ToFloat32(byte(code)))
 		}
 	}
 }
