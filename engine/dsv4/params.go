@@ -173,3 +173,22 @@ func Check(c *Config, src tensor.Source) error {
 	}
 	return nil
 }
+
+// StoredBytes returns the tensor bytes of the checkpoint itself, without and
+// with the MTP block: FP8 and FP4 codes with their scales, the rest as it is.
+func StoredBytes(c *Config) (main, total int64) {
+	for _, p := range Params(c) {
+		n := p.Bytes()
+		switch p.Native {
+		case tensor.FP8:
+			n = p.Elements() + int64((p.Shape[0]+127)/128*((p.Shape[1]+127)/128))
+		case tensor.FP4:
+			n = p.Elements()/2 + p.Elements()/32
+		}
+		total += n
+		if !p.MTP {
+			main += n
+		}
+	}
+	return main, total
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"assay/engine/checkpoint"
+	"assay/engine/dsv4"
+	"assay/engine/tensor"
+	"assay/engine/token"
+	"assay/engine/variant"
+	"assay/refmodel"
+)
+
+// The built-in models.
+const (
+	referenceModel = "reference"         // weights in the program
+	flashModel     = "deepseek-v4-flash" // config only
+)
+
+const modelHelp = "folder of a checkpoint, or built-in: reference (weights inside), deepseek-v4-flash (config only)"
+
+// model is an opened --model.
+type model struct {
+	name       string
+	config     *dsv4.Config
+	params     []tensor.Param
+	checkpoint *checkpoint.Checkpoint // nil where there is a config only
+	source     variant.Source
+}
+
+func (m *model) close() {
+	if m.checkpoint != nil {
+		m.checkpoint.Close()
+	}
+}
+
+// openConfig opens a model as far as its config.
+func openConfig(name string) (*model, error) {
+	m := &model{name: name}
+	data := dsv4.FlashConfig()
+	if name != flashModel {
+		ck, err := openCheckpoint(name)
+		if err != nil {
+			return nil, err
+		}
+		m.checkpoint, data = ck, ck.Config()
+		if name != referenceModel {
+			m.name = filepath.Base(filepath.Clean(name))
+		}
+	}
+	c, err := dsv4.ParseConfig(data)
+	if err != nil {
+		m.close()
+		return nil, err
+	}
+	m.config, m.params = c, dsv4.Params(c)
+	return m, nil
+}
+
+func openCheckpoint(name string) (*checkpoint.Checkpoint, error) {
+	if name == referenceModel {
+		files := refmodel.Files()
+		if files == nil {
+			return nil, fmt.Errorf("model %q: this assay was built without the reference model's weights", name)
+		}
+		return checkpoint.New(files)
+	}
+	if _, err := os.Stat(name); err != nil {
+		return nil, usage("model %q: want a %s", name, modelHelp)
+	}
+	return checkpoint.Open(name)
+}
+
+// openModel opens a model with its weights.
+func openModel(name string) (*model, error) {
+	if name == flashModel {
+		return nil, usage("model %q is a config without weights: it works with assay plan", name)
+	}
+	m, err := openConfig(name)
+	if err != nil {
+		return nil, err
+	}
+	if m.source, err = dsv4.Source(m.checkpoint); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// tokenizer loads the model's tokenizer.json.
+func (m *model) tokenizer() (*token.Tokenizer, error) {
+	data, err := m.checkpoint.File("tokenizer.json")
+	if err != nil {
+		return nil, err
+	}
+	t, err := token.New(data)
+	if err != nil {
+		return nil, err
+	}
+	if t.VocabSize() > m.config.VocabSize {
+		t.Close()
+		return nil, fmt.Errorf("tokenizer.json has ids up to %d, the model's vocabulary is %d", t.VocabSize()-1, m.config.VocabSize)
+	}
+	return t, nil
+}
+
+// variants makes the reference and the named variants, which may name the
+// reference too.
+func (m *model) variants(names string) (reference *variant.Variant, others []*variant.Variant, err error) {
+	recipes, err := variant.ParseList(names)
+	if err != nil {
+		return nil, nil, codedError{exitUsage, err}
+	}
+	if reference, err = variant.New(m.source, variant.Recipe{Name: variant.BF16}); err != nil {
+		return nil, nil, err
+	}
+	for _, r := range recipes {
+		if r.Name == variant.BF16 {
+			continue
+		}
+		v, err := variant.New(m.source, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		others = append(others, v)
+	}
+	return reference, others, nil
+}

@@ -1,0 +1,7 @@
+package main
+
+import (
+	"assay/results"
+)
+
+func writeReport(path string, c *results.Contents, rows []results.Row) error { return nil }

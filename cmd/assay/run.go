@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"assay/bench"
+	"assay/datasets"
+	"assay/engine/cpu"
+	"assay/engine/dsv4"
+	"assay/engine/variant"
+	"assay/eval"
+	"assay/eval/rows"
+	"assay/eval/sweep"
+	"assay/results"
+)
+
+// runOptions are the flags that sweep, eval and bench share.
+type runOptions struct {
+	model    string
+	texts    []string
+	corpus   string
+	variants string
+	protocol datasets.Protocol
+	named    string // --protocol
+	kvSim    bool
+	threads  int
+	kernels  string
+	out      string
+	json     bool
+	speed    *bench.Plan
+	score    bool
+}
+
+// flags declares the shared flags.
+func (o *runOptions) flags(c *cobra.Command, variants string) {
+	f := c.Flags()
+	f.StringVar(&o.model, "model", referenceModel, modelHelp)
+	f.StringArrayVar(&o.texts, "text", nil, "UTF-8 file to score; repeatable (default: the corpus)")
+	f.StringVar(&o.corpus, "corpus", datasets.HeldoutCorpus, "corpus by name, see assay datasets list")
+	f.StringVar(&o.variants, "variants", variants, "names with commas between: "+variant.Grammar)
+	f.BoolVar(&o.kvSim, "kv-sim", false, "round cached keys to FP8 and the indexer to FP4, as the release does")
+	f.IntVar(&o.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
+	f.StringVar(&o.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
+	f.StringVar(&o.out, "out", "", "folder of the ledger; a run that was interrupted goes on there")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+}
+
+// protocolFlags declares how text is scored.
+func (o *runOptions) protocolFlags(c *cobra.Command, windows int) {
+	f := c.Flags()
+	f.IntVar(&o.protocol.Window, "window", 1024, "tokens fed at once, from position 0")
+	f.IntVar(&o.protocol.Windows, "windows", windows, "at most this many windows of each text; 0 is all")
+	f.IntVar(&o.protocol.ScoreFrom, "score-from", 0, "leave out the first K targets of each window")
+	f.BoolVar(&o.protocol.BOS, "bos", false, "feed id 0 before each window, unscored")
+	f.StringVar(&o.named, "protocol", "assay", "assay, or llama.cpp: score the second half of each window only")
+}
+
+// speedFlags declares how speed is measured.
+func speedFlags(c *cobra.Command, p *bench.Plan) {
+	f := c.Flags()
+	f.IntVar(&p.PrefillTokens, "prefill", p.PrefillTokens, "tokens of prefill that are timed")
+	f.IntVar(&p.DecodeTokens, "decode", p.DecodeTokens, "tokens decoded after it, one by one")
+	f.IntVar(&p.Repetitions, "repetitions", p.Repetitions, "repetitions that count, after one that does not")
+	f.Uint64Var(&p.Seed, "seed", p.Seed, "seed of the order of variants")
+}
+
+func (o *runOptions) check() error {
+	switch o.named {
+	case "assay", "":
+	case "llama.cpp":
+		o.protocol.LlamaCPP = true
+	default:
+		return usage("protocol %q, want assay or llama.cpp", o.named)
+	}
+	if err := o.protocol.Check(); err != nil {
+		return codedError{exitUsage, err}
+	}
+	if o.speed != nil {
+		if err := o.speed.Check(); err != nil {
+			return codedError{exitUsage, err}
+		}
+	}
+	if o.threads < 0 {
+		return usage("threads is %d, want 1 or more, or 0 for all cores", o.threads)
+	}
+	return nil
+}
+
+// session is a run that is ready to go.
+type session struct {
+	opt     *runOptions
+	model   *model
+	backend *cpu.Backend
+	job     sweep.Job
+	record  results.Run
+	ledger  *results.Ledger
+	temp    string // folder to remove at the end, or ""
+}
+
+func (s *session) close() {
+	if s.ledger != nil {
+		s.ledger.Close()
+	}
+	if s.backend != nil {
+		s.backend.Close()
+	}
+	if s.model != nil {
+		s.model.close()
+	}
+	if s.temp != "" {
+		os.RemoveAll(s.temp)
+	}
+}
+
+// prepare opens everything and plans; it scores nothing.
+func prepare(o *runOptions) (_ *session, err error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	s := &session{opt: o}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.model, err = openModel(o.model); err != nil {
+		return nil, err
+	}
+	if o.threads > 0 {
+		runtime.GOMAXPROCS(o.threads)
+	}
+	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}}); err != nil {
+		return nil, err
+	}
+	if o.kvSim {
+		if err := s.model.config.CheckKVSim(); err != nil {
+			return nil, codedError{exitUsage, err}
+		}
+	}
+	texts, err := openTexts(o.texts, o.corpus)
+	if err != nil {
+		return nil, err
+	}
+	c, err := cutTexts(s.model, texts, o.protocol)
+	if err != nil {
+		return nil, err
+	}
+	ref, others, err := s.model.variants(o.variants)
+	if err != nil {
+		return nil, err
+	}
+	s.record = s.describe(c, ref, others)
+	s.job = sweep.Job{
+		Backend: s.backend, Reference: ref, Variants: others, Windows: c.windows,
+		Speed: o.speed, SpeedTokens: c.first,
+		RowsKey: rows.Key{Variant: ref.Digest(), Windows: c.digest, Engine: engineKey(s.record)},
+	}
+	return s, s.openLedger()
+}
+
+// openLedger opens the ledger in the run's folder, or in one that is removed.
+func (s *session) openLedger() (err error) {
+	dir := s.opt.out
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "assay-"); err != nil {
+			return err
+		}
+		s.temp = dir
+	} else if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if s.ledger, err = results.Open(filepath.Join(dir, "ledger.jsonl"), s.record); err != nil {
+		return err
+	}
+	s.job.RowsPath = filepath.Join(dir, "reference.rows")
+	s.job.Recorder = recorder{s.ledger}
+	return nil
+}
+
+// run does the job with progress on w.
+func (s *session) run(ctx context.Context, w io.Writer) error {
+	p := newProgress(w)
+	s.job.Progress = p.step
+	err := s.job.Run(ctx)
+	p.end()
+	if err != nil && ctx.Err() != nil && s.temp == "" {
+		return fmt.Errorf("interrupted; the same command goes on from %s: %w", s.opt.out, ctx.Err())
+	}
+	return err
+}
+
+// recorder hands results to the ledger.
+type recorder struct{ *results.Ledger }
+
+func (r recorder) AppendScore(w eval.WindowScore) error {
+	return r.Ledger.AppendScore(results.ScoreOf(w, time.Now().UTC()))
+}
+
+func (r recorder) AppendTiming(s bench.Sample) error {
+	t := results.Timing{Variant: s.Variant, Repetition: s.Repetition, Order: s.Order,
+		PrefillSeconds: s.Prefill.Seconds(), Made: time.Now().UTC()}
+	for _, d := range s.Decode {
+		t.DecodeSeconds = append(t.DecodeSeconds, d.Seconds())
+	}
+	return r.Ledger.AppendTiming(t)
+}

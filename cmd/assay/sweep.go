@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"assay/bench"
+	"assay/engine/variant"
+	"assay/results"
+)
+
+// sweepWindows is the default windows of each text.
+const sweepWindows = 2
+
+func sweepCommand() *cobra.Command {
+	o := &runOptions{score: true}
+	plan := bench.Default
+	var noSpeed bool
+	c := &cobra.Command{
+		Use:   "sweep --out DIR",
+		Short: "Score and time variants, and render the report",
+		Long: `sweep scores bf16 and every variant on the same held-out windows, times prefill
+and decode, and writes DIR/ledger.jsonl (every figure, for good) and
+DIR/report.html (one offline file). A sweep that was stopped goes on where it
+was when the same command runs again.`,
+		Example: `  assay sweep --out sweep-out
+  assay sweep --out quick --variants g32-n8-e4,g64-n8-e4,native --windows 1 --no-speed
+  assay sweep --out mine --model /path/to/checkpoint --text book.txt --window 4096`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.out == "" {
+				return usage("sweep needs --out DIR; see assay sweep --help")
+			}
+			if !noSpeed {
+				o.speed = &plan
+			}
+			return runSweep(c, o)
+		},
+	}
+	o.flags(c, strings.Join(append(variant.Grid(), variant.Native), ","))
+	o.protocolFlags(c, sweepWindows)
+	speedFlags(c, &plan)
+	c.Flags().BoolVar(&noSpeed, "no-speed", false, "leave the timings out")
+	return c
+}
+
+func runSweep(c *cobra.Command, o *runOptions) error {
+	s, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.run(c.Context(), c.ErrOrStderr()); err != nil {
+		return err
+	}
+	contents := s.ledger.Contents()
+	rows, err := results.Table(contents)
+	if err != nil {
+		return err
+	}
+	page := filepath.Join(o.out, "report.html")
+	if err := writeReport(page, contents, rows); err != nil {
+		return err
+	}
+	if o.json {
+		err = printTableJSON(c.OutOrStdout(), contents, rows)
+	} else if err = printTable(c.OutOrStdout(), contents, rows); err == nil {
+		_, err = fmt.Fprintf(c.OutOrStdout(), "report: %s\n", page)
+	}
+	if err != nil {
+		return err
+	}
+	return nonFinite(rows)
+}
