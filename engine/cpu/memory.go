@@ -45,9 +45,12 @@ func (b *Backend) memory() int64 {
 }
 
 // FreeMemory returns what a program may still allocate without swapping: on
-// Linux MemAvailable, or what the control group leaves if that is less; 0
-// where the system does not say.
+// Linux MemAvailable, or what the control group leaves if that is less; on a
+// Mac, which does not say it as plainly, the machine's memory; elsewhere 0.
 func FreeMemory() int64 {
+	if n := systemMemory(); n > 0 {
+		return n
+	}
 	free := meminfo("/proc/meminfo", "MemAvailable:")
 	limit, used := number("/sys/fs/cgroup/memory.max"), number("/sys/fs/cgroup/memory.current")
 	if limit > 0 && (free == 0 || limit-used < free) {
@@ -58,7 +61,12 @@ func FreeMemory() int64 {
 
 // MachineMemory returns the machine's memory in bytes, or 0 where the system
 // does not say.
-func MachineMemory() int64 { return meminfo("/proc/meminfo", "MemTotal:") }
+func MachineMemory() int64 {
+	if n := systemMemory(); n > 0 {
+		return n
+	}
+	return meminfo("/proc/meminfo", "MemTotal:")
+}
 
 // meminfo returns a field of a file of lines "field N kB", in bytes.
 func meminfo(path, field string) int64 {

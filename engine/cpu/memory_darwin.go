@@ -9,3 +9,11 @@ func systemProcessor() string {
 	}
 	return name
 }
+
+func systemMemory() int64 {
+	n, err := unix.SysctlUint64("hw.memsize")
+	if err != nil {
+		return 0
+	}
+	return int64(n)
+}
