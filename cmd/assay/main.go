@@ -88,7 +88,7 @@ no finite score; 130 interrupted, what was done is kept.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(sweepCommand(), planCommand(), evalCommand(), benchCommand(),
-		datasetsCommand(), versionCommand())
+		reportCommand(), datasetsCommand(), versionCommand())
 	return root
 }
 
