@@ -10,7 +10,7 @@ import (
 )
 
 func evalCommand() *cobra.Command {
-	o := &runOptions{score: true}
+	o := &runOptions{}
 	c := &cobra.Command{
 		Use:   "eval [--text FILE]...",
 		Short: "Score variants against bf16 on text",

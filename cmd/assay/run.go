@@ -35,8 +35,7 @@ type runOptions struct {
 	kernels  string
 	out      string
 	json     bool
-	speed    *bench.Plan
-	score    bool
+	speed    *bench.Plan // nil where nothing is timed
 }
 
 // flags declares the shared flags.

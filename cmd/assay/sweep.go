@@ -16,7 +16,7 @@ import (
 const sweepWindows = 2
 
 func sweepCommand() *cobra.Command {
-	o := &runOptions{score: true}
+	o := &runOptions{}
 	plan := bench.Default
 	var noSpeed bool
 	c := &cobra.Command{
