@@ -1,0 +1,235 @@
+package variant
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"assay/engine/affine"
+	"assay/engine/checkpoint/checkpointtest"
+	"assay/engine/mx"
+	"assay/engine/reference"
+	"assay/engine/tensor"
+)
+
+func TestParse(t *testing.T) {
+	four, eight := affine.Params{Bits: 4, GroupSize: 32}, affine.Params{Bits: 8, GroupSize: 32}
+	for name, want := range map[string]Recipe{
+		"bf16":          {Name: "bf16"},
+		"native":        {Name: "native", Expert: Choice{Native: true}, Other: Choice{Native: true}},
+		"g32-n8-e4":     {Name: "g32-n8-e4", Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
+		"cpu-g32-n8-e4": {Name: "cpu-g32-n8-e4", Rule: affine.CPU, Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
+		"g32-n16-e4":    {Name: "g32-n16-e4", Expert: Choice{Affine: four}},
+		"g32-n8-e16":    {Name: "g32-n8-e16", Other: Choice{Affine: eight}},
+	} {
+		if got, err := Parse(name); err != nil || got != want {
+			t.Errorf("%s is %+v (%v), want %+v", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "BF16", "g32", "g32-n8", "g48-n8-e4", "g32-n7-e4", "g32-n8-e1", "g32-n16-e16",
+		"gpu-g32-n8-e4", "g32-n8-e4 ", "xg32-n8-e4", "g032-n8-e4", "g32-n8-e4-x"} {
+		if _, err := Parse(name); err == nil || !strings.Contains(err.Error(), "[cpu-]gG-nN-eE") {
+			t.Errorf("%q: %v, want the grammar", name, err)
+		}
+	}
+	if got, err := ParseList("native, g64-n4-e3"); err != nil || len(got) != 2 || got[1].Name != "g64-n4-e3" {
+		t.Errorf("a list of two gives %v, %v", got, err)
+	}
+	if _, err := ParseList("native,bf16,native"); err == nil || !strings.Contains(err.Error(), "named twice") {
+		t.Errorf("a name twice: %v", err)
+	}
+}
+
+func TestGrid(t *testing.T) {
+	names := Grid()
+	if len(names) != 18 || names[0] != "g32-n8-e4" || names[17] != "g128-n4-e3" {
+		t.Errorf("the grid is %v", names)
+	}
+	for _, n := range names {
+		r, err := Parse(n)
+		if err != nil || r.Encoder() != "mlx-gpu" || r.GroupSize() == 0 {
+			t.Errorf("%s: %+v, %v", n, r, err)
+		}
+	}
+}
+
+// params is a model of one tensor of each kind.
+var params = []tensor.Param{
+	{Info: tensor.Info{Name: "expert.weight", DType: tensor.BF16, Shape: []int{64, 128}}, Class: tensor.RoutedExpert, Native: tensor.FP4, Reads: [2]int64{1, 4}},
+	{Info: tensor.Info{Name: "wide.weight", DType: tensor.BF16, Shape: []int{256, 128}}, Class: tensor.Attention, Native: tensor.FP8, Reads: [2]int64{1, 1}},
+	{Info: tensor.Info{Name: "plain.weight", DType: tensor.BF16, Shape: []int{8, 128}}, Class: tensor.Indexer, Reads: [2]int64{1, 1}},
+	{Info: tensor.Info{Name: "ffn.gate.weight", DType: tensor.BF16, Shape: []int{4, 128}}, Class: tensor.Router, Reads: [2]int64{1, 1}},
+	{Info: tensor.Info{Name: "norm.weight", DType: tensor.BF16, Shape: []int{128}}, Class: tensor.Norm, Reads: [2]int64{1, 1}},
+	{Info: tensor.Info{Name: "ape", DType: tensor.F32, Shape: []int{4, 128}}, Class: tensor.Control, Reads: [2]int64{1, 1}},
+	{Info: tensor.Info{Name: "ffn.gate.tid2eid", DType: tensor.I64, Shape: []int{16, 2}}, Class: tensor.Router, Reads: [2]int64{1, 16}},
+	{Info: tensor.Info{Name: "mtp.weight", DType: tensor.BF16, Shape: []int{128, 128}}, Class: tensor.NextToken, Native: tensor.FP8, MTP: true, Reads: [2]int64{1, 1}},
+}
+
+func TestPlan(t *testing.T) {
+	r, err := Parse("g64-n6-e3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := r.Plan(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// By hand: P·bits/8 + P/64·4, or P·2 where BF16 stays.
+	want := []int64{64*128*3/8 + 128*4, 256*128*6/8 + 512*4, 8*128*6/8 + 16*4, 4 * 128 * 2, 128 * 2, 4 * 128 * 4, 16 * 2 * 8, 128*128*6/8 + 256*4}
+	for i, s := range steps {
+		if s.Bytes != want[i] {
+			t.Errorf("%s: %d bytes, want %d", s.Name, s.Bytes, want[i])
+		}
+	}
+	got := Sum(steps)
+	var main int64
+	for _, w := range want[:7] {
+		main += w
+	}
+	if got.BytesMain != main || got.BytesTotal != main+want[7] {
+		t.Errorf("%d and %d bytes, want %d and %d", got.BytesMain, got.BytesTotal, main, main+want[7])
+	}
+	if perToken := main - want[0]*3/4 - want[6]*15/16; got.BytesPerToken != perToken {
+		t.Errorf("%d bytes a token, want %d", got.BytesPerToken, perToken)
+	}
+	if n := int64(64*128 + 256*128 + 8*128 + 4*128 + 128 + 4*128); got.Parameters != n {
+		t.Errorf("%d parameters, want %d", got.Parameters, n)
+	}
+	if got.Classes[tensor.Attention] != want[1] {
+		t.Errorf("attention takes %d bytes, want %d", got.Classes[tensor.Attention], want[1])
+	}
+	bad := []tensor.Param{{Info: tensor.Info{Name: "odd.weight", DType: tensor.BF16, Shape: []int{4, 96}}, Class: tensor.Head, Reads: [2]int64{1, 1}}}
+	if _, err := r.Plan(bad); err == nil || !strings.Contains(err.Error(), `tensor "odd.weight"`) || !strings.Contains(err.Error(), "96 columns") {
+		t.Errorf("a matrix that no group divides: %v", err)
+	}
+}
+
+// made writes params as a checkpoint in memory and returns its source.
+func made(t *testing.T) Source {
+	t.Helper()
+	tensors, err := checkpointtest.Tensors(params, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := reference.New(list(tensors))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Source{Reference: ref, Config: []byte("{}"), Digest: "d", Params: params}
+}
+
+// list is a tensor.Source in memory.
+type list []tensor.Tensor
+
+func (l list) Names() (names []string) {
+	for _, t := range l {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (l list) Tensor(name string) (tensor.Tensor, error) {
+	for _, t := range l {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	return tensor.Tensor{}, errNone
+}
+
+func (l list) Info(name string) (tensor.Info, error) {
+	t, err := l.Tensor(name)
+	return t.Info, err
+}
+
+var errNone = &noneError{}
+
+type noneError struct{}
+
+func (*noneError) Error() string { return "no such tensor" }
+
+func TestVariant(t *testing.T) {
+	src := made(t)
+	for _, name := range []string{"bf16", "native", "g32-n8-e4", "cpu-g64-n4-e3", "g128-n16-e5"} {
+		r, err := Parse(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := New(src, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range v.Plan() {
+			if s.Format == nil {
+				if _, err := v.Matrix(s.Name); err == nil {
+					t.Errorf("%s: %s is a matrix", name, s.Name)
+				}
+				continue
+			}
+			m, err := v.Matrix(s.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Check(); err != nil || m.Bytes() != s.Bytes || m.Format != s.Format {
+				t.Errorf("%s: %s has %d bytes of %v, want %d of %v: %v", name, s.Name, m.Bytes(), m.Format, s.Bytes, s.Format, err)
+			}
+			checkWeights(t, src, r, m)
+		}
+	}
+}
+
+// checkWeights holds a matrix against the reference: exact where the format is
+// plain or native, the quantizer's own bytes where it is affine.
+func checkWeights(t *testing.T, src Source, r Recipe, m *tensor.Matrix) {
+	t.Helper()
+	w, err := src.Reference.Float32(m.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, ok := m.Format.(affine.Format)
+	if !ok {
+		if !slices.Equal(m.Decode(), w) {
+			t.Errorf("%s: %s as %v is not exact", r.Name, m.Name, m.Format)
+		}
+		return
+	}
+	want, err := affine.Quantize(f.Params, r.Rule, w, m.Rows, m.Cols)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(m.Codes, want.Codes) || !slices.Equal(tensor.Uint16s(m.Scales), want.Scales) || !slices.Equal(tensor.Uint16s(m.Biases), want.Biases) {
+		t.Errorf("%s: %s is not what the quantizer gives", r.Name, m.Name)
+	}
+}
+
+func TestDigest(t *testing.T) {
+	src := made(t)
+	seen := map[string]string{}
+	for _, name := range append(Grid(), "bf16", "native", "cpu-g32-n8-e4") {
+		r, _ := Parse(name)
+		v, err := New(src, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[v.Digest()]; ok || len(v.Digest()) != 64 {
+			t.Errorf("%s and %s share the digest %s", name, other, v.Digest())
+		}
+		seen[v.Digest()] = name
+	}
+}
+
+func TestNativeFormats(t *testing.T) {
+	r, _ := Parse("native")
+	v, err := New(made(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]tensor.Format{"expert.weight": mx.FP4, "wide.weight": mx.FP8, "plain.weight": tensor.PlainFormat(tensor.BF16)} {
+		m, err := v.Matrix(name)
+		if err != nil || m.Format != want {
+			t.Errorf("%s is %v (%v), want %v", name, m.Format, err, want)
+		}
+	}
+}
