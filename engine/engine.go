@@ -36,7 +36,8 @@ type Backend interface {
 	Head(ctx context.Context, v *variant.Variant) (Head, error)
 }
 
-// Model is a variant whose weights are resident.
+// Model is a variant whose weights are resident. Its sessions share scratch:
+// one goroutine at a time uses them.
 type Model interface {
 	// NewSession starts an empty sequence.
 	NewSession() (Session, error)

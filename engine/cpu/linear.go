@@ -104,7 +104,7 @@ func (o *ops) groupSums(w *kernel.Matrix, x []float32) []float32 {
 	if w.Kind != kernel.Affine {
 		return nil
 	}
-	return groupSums(grow(&o.shared, w.Cols/w.Group), x, w.Group)
+	return groupSums(grow(&o.sums, w.Cols/w.Group), x, w.Group)
 }
 
 func groupSums(dst, x []float32, group int) []float32 {

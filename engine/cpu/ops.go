@@ -21,9 +21,11 @@ type ops struct {
 	opt  dsv4.Options
 	k    kernels
 	pool *pool
-	// room is scratch: of each worker, and of the operation as a whole.
+	// Scratch: of each worker, of the operation as a whole, and of the group
+	// sums that a matrix-vector product inside it needs.
 	room   [][]float32
 	shared []float32
+	sums   []float32
 }
 
 func newOps(b *Backend, c *dsv4.Config) *ops {
