@@ -94,9 +94,10 @@ func writeReport(path string, c *results.Contents, rows []results.Row) (err erro
 func fitRule(cache int64, known bool) string {
 	const gb = 128
 	share := 100 * metal.DefaultLimit(gb) / (gb << 30)
-	with := fmt.Sprintf("and the KV cache of %d tokens (%s)", reportDepth, size(cache))
+	depth := fmt.Sprintf("%d,%03d", reportDepth/1000, reportDepth%1000)
+	with := fmt.Sprintf("and the KV cache of %s tokens (%s)", depth, size(cache))
 	if !known {
-		with = fmt.Sprintf("(the ledger records no KV cache of %d tokens)", reportDepth)
+		with = fmt.Sprintf("alone (the ledger records no KV cache of %s tokens)", depth)
 	}
 	return fmt.Sprintf("weights %s within the GPU's default limit, %d %% of memory as reported, without scratch", with, share)
 }

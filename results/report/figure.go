@@ -88,7 +88,7 @@ func tooltip() charts.GlobalOpts {
 	return charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Trigger: "item", Formatter: types.FuncStr("__fn:tip")})
 }
 
-// lines returns a list of an option's, such as its series, for a patch.
+// entries returns a list of an option's, such as its series, for a patch.
 func entries(o map[string]any, key string) []map[string]any {
 	list, _ := o[key].([]any)
 	out := make([]map[string]any, 0, len(list))
@@ -186,7 +186,7 @@ func rounded(x float64) float64 {
 
 // setTicks puts an axis' labels and lines where s has them.
 func setTicks(axis map[string]any, s scale) {
-	axis["axisLabel"] = merge(axis["axisLabel"], map[string]any{"customValues": s.ticks})
+	axis["axisLabel"] = merge(axis["axisLabel"], map[string]any{"customValues": s.ticks, "hideOverlap": true})
 	axis["axisTick"] = merge(axis["axisTick"], map[string]any{"customValues": s.ticks})
 }
 

@@ -30,9 +30,9 @@ type heatCell struct {
 }
 
 // Both ramps are light throughout, under dark text in either theme. They differ
-// in lightness or in blue against orange, not in red against green.
+// in lightness, or in blue against orange, never in red against green.
 var (
-	rampKL   = []string{"#f3f6f9", "#c3dbef", "#93c0e4", "#f2c48a", "#e9955a"}
+	rampKL   = []string{"#eff6f4", "#cbe5de", "#9ed0c4", "#6fb8a8", "#479e8c"}
 	rampDiff = []string{"#86b9e1", "#d7e7f4", "#f6f6f4", "#f8ddc2", "#ec9f62"}
 )
 
@@ -68,7 +68,7 @@ func (h heatMap) option() (template.JS, error) {
 		}
 		data = append(data, opts.HeatMapData{Name: x.text, Value: []any{x.column, x.row, level, x.tip}})
 	}
-	c.AddSeries("cells", data, charts.WithLabelOpts(opts.Label{Show: opts.Bool(true), Formatter: "{b}", Color: "#14171a", FontSize: 11}))
+	c.AddSeries("cells", data, charts.WithLabelOpts(opts.Label{Show: opts.Bool(len(h.columns) < 16), Formatter: "{b}", Color: "#14171a", FontSize: 11}))
 	return option(c, func(o map[string]any) {
 		styleAxes(o)
 		entries(o, "xAxis")[0]["data"], entries(o, "yAxis")[0]["data"] = h.columns, h.rows
@@ -126,6 +126,9 @@ func stratum(r results.Row, text string) eval.Summary {
 // strataFigures are KL and NLL of each variant on each text, beside the whole.
 func strataFigures(in Input) ([]figure, error) {
 	run := in.Contents.Run
+	if len(run.Texts) < 2 {
+		return nil, nil // the whole is the one text
+	}
 	kl := heatMap{ramp: rampKL, rows: variantNames(in.Rows)}
 	nll := heatMap{ramp: rampDiff, symmetric: true, rows: kl.rows}
 	numbers := []*numbersTable{{Head: []string{"variant", "text", "KL (nats)", "lo", "hi"}}, {Head: []string{"variant", "text", "NLL (nats)", "lo", "hi", "ΔNLL", "lo", "hi"}}}
@@ -157,11 +160,11 @@ func strataFigures(in Input) ([]figure, error) {
 	}
 	nll.columns = kl.columns
 	perText := say("Texts: %v.", list(windowsOfTexts(run)))
-	height := 46 + rowHeight*len(in.Rows)
+	height, half := 46+rowHeight*len(in.Rows), len(run.Texts) < 6
 	out := []figure{
-		{ID: "strata-kl", Title: "KL divergence by text", Half: true, Height: height, Numbers: numbers[0],
+		{ID: "strata-kl", Title: "KL divergence by text", Half: half, Height: height, Numbers: numbers[0],
 			Caption: []sentence{say("Mean KL in nats; colour by its logarithm. A cell without colour is 0 or not known."), perText, basis(in)}},
-		{ID: "strata-nll", Title: "NLL by text", Half: true, Height: height, Numbers: numbers[1],
+		{ID: "strata-nll", Title: "NLL by text", Half: half, Height: height, Numbers: numbers[1],
 			Caption: []sentence{say("Mean NLL in nats; colour by its difference to %v, orange where it is above. Texts differ far more than variants do.", name(run.Protocol.Reference)), perText, basis(in)}},
 	}
 	var err error

@@ -124,7 +124,7 @@ func ratioFigure(in Input) ([]figure, error) {
 		f.Why = say("No variant has a known ratio.")
 		return []figure{f}, nil
 	}
-	l.x = linearScale(min(lo, 1), max(hi, 1), 6)
+	l.x = linearScale(min(lo, 1), max(hi, 1), 10)
 	c := charts.NewScatter()
 	c.SetGlobalOptions(l.globals()...)
 	l.addWhiskers(c, func(r results.Row) string { return swatchOf(r.Variant).Color })
@@ -143,8 +143,8 @@ func ratioFigure(in Input) ([]figure, error) {
 	}
 	for i, s := range looks {
 		more := []charts.SeriesOpts{
-			charts.WithScatterChartOpts(opts.ScatterChart{Symbol: s.Symbol, SymbolSize: 10}),
-			charts.WithItemStyleOpts(opts.ItemStyle{Color: s.Color})}
+			charts.WithScatterChartOpts(opts.ScatterChart{Symbol: s.shape(), SymbolSize: 10}),
+			charts.WithItemStyleOpts(s.style(1))}
 		if i == 0 {
 			more = append(more, charts.WithMarkLineNameXAxisItemOpts(opts.MarkLineNameXAxisItem{XAxis: 1}))
 		}

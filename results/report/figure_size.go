@@ -87,7 +87,7 @@ func newSizePlot(in Input) *sizePlot {
 		}
 		most = sizes[n-2]
 	}
-	p.x = linearScale(sizes[0]-0.03*(most-sizes[0]), most+0.08*(most-sizes[0]), 6)
+	p.x = linearScale(sizes[0]-0.03*(most-sizes[0]), most+0.08*(most-sizes[0]), 8)
 	least, greatest := math.Inf(1), 0.0
 	for _, r := range p.above {
 		least, greatest = min(least, r.Summary.KL.Value), max(greatest, r.Summary.KL.Value)
@@ -211,17 +211,17 @@ func (p *sizePlot) addPoints(c *charts.Scatter) {
 		add(r, true, stripLabel)
 	}
 	for _, l := range looks {
-		axis, position, opacity := 0, "right", 0.45
+		axis, opacity := 0, 0.45
 		if l.front {
 			opacity = 1
 		}
 		if l.zero {
-			axis, position = 1, "left"
+			axis = 1
 		}
 		c.AddSeries("variants", data[l],
-			charts.WithScatterChartOpts(opts.ScatterChart{Symbol: l.Symbol, SymbolSize: 11, XAxisIndex: axis, YAxisIndex: axis}),
-			charts.WithItemStyleOpts(opts.ItemStyle{Color: l.Color, Opacity: opts.Float(float32(opacity))}),
-			charts.WithLabelOpts(opts.Label{Show: opts.Bool(l.front || l.zero), Position: position, Formatter: "{b}", Color: "--text", FontSize: 11}))
+			charts.WithScatterChartOpts(opts.ScatterChart{Symbol: l.shape(), SymbolSize: 11, XAxisIndex: axis, YAxisIndex: axis}),
+			charts.WithItemStyleOpts(l.style(float32(opacity))),
+			charts.WithLabelOpts(opts.Label{Show: opts.Bool(l.front || l.zero), Position: "left", Formatter: "{b}", Color: "--text", FontSize: 11}))
 	}
 }
 
@@ -257,7 +257,7 @@ func (p *sizePlot) patch(o map[string]any) {
 			s["z"] = 3
 			s["labelLayout"] = map[string]any{"hideOverlap": true}
 			label, _ := s["label"].(map[string]any)
-			label["distance"] = 7
+			label["distance"] = 7 // to the left, where only what dominates the point could lie
 		}
 	}
 }

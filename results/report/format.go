@@ -10,8 +10,10 @@ import (
 	"assay/results"
 )
 
-// minus is the sign that pages print.
-const minus = "−"
+const (
+	minus = "−"      // the sign that pages print
+	space = "\u00a0" // does not break a line
+)
 
 // number returns x with so many digits after the point, or "not finite".
 func number(x float64, digits int) string {
@@ -51,19 +53,19 @@ func integer[T int | int64 | uint64](n T) string {
 func decimal(n int64) string {
 	switch {
 	case n >= 1e9:
-		return number(float64(n)/1e9, 2) + " GB"
+		return number(float64(n)/1e9, 2) + space + "GB"
 	case n >= 1e6:
-		return number(float64(n)/1e6, 2) + " MB"
+		return number(float64(n)/1e6, 2) + space + "MB"
 	}
-	return integer(n) + " B"
+	return integer(n) + space + "B"
 }
 
 // binary returns bytes in MiB or GiB, powers of two.
 func binary(n int64) string {
 	if n >= 1<<30 {
-		return number(float64(n)/(1<<30), 2) + " GiB"
+		return number(float64(n)/(1<<30), 2) + space + "GiB"
 	}
-	return number(float64(n)/(1<<20), 2) + " MiB"
+	return number(float64(n)/(1<<20), 2) + space + "MiB"
 }
 
 // interval returns "[lo, hi]", or "" where there is none.
@@ -81,7 +83,7 @@ func estimate(e stat.Estimate, digits int) string {
 	case !e.Known():
 		return "unknown"
 	case exact(e):
-		return "exactly " + number(e.Value, 0)
+		return "exactly" + space + number(e.Value, 0)
 	case !e.HasInterval():
 		return number(e.Value, digits) + " (no interval)"
 	}
@@ -125,7 +127,7 @@ func klDigits(rows []results.Row) int {
 // klOf returns a row's KL in words.
 func klOf(r results.Row, digits int) string {
 	if zeroKL(r) {
-		return "exactly 0"
+		return "exactly" + space + "0"
 	}
 	return estimate(r.Summary.KL, digits)
 }
@@ -136,6 +138,14 @@ func plural(n int, word string) string {
 		return "1 " + word
 	}
 	return integer(n) + " " + word + "s"
+}
+
+// verb returns " is" or " are".
+func verb(n int) string {
+	if n == 1 {
+		return " is"
+	}
+	return " are"
 }
 
 // short returns the head of a digest, enough to tell two apart.

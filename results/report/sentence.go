@@ -27,7 +27,8 @@ func (s sentence) String() string {
 }
 
 // say returns format with each %v replaced by an argument: a name, a sentence,
-// or what fmt makes of it. There are as many as arguments.
+// or what fmt makes of it; as many as there are arguments. A space before a
+// percent sign does not break the line.
 func say(format string, args ...any) sentence {
 	var s sentence
 	pieces := strings.Split(format, "%v")
@@ -36,7 +37,7 @@ func say(format string, args ...any) sentence {
 	}
 	for i, text := range pieces {
 		if text != "" {
-			s = append(s, part{Text: text})
+			s = append(s, part{Text: strings.ReplaceAll(text, " %", space+"%")})
 		}
 		if i == len(args) {
 			break

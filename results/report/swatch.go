@@ -5,14 +5,16 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-echarts/go-echarts/v2/opts"
+
 	"assay/results"
 )
 
 // Swatch is how a variant is drawn everywhere: the colour of its expert bits
 // and the symbol of its group size.
 type Swatch struct {
-	Color  string // "#rrggbb"
-	Symbol string // echarts' name
+	Color  string // "#rrggbb", "" where only the symbol counts
+	Symbol string // echarts' name, "" where only the colour counts
 }
 
 // Colours of expert bits, after M. Okabe and K. Ito's palette, which people with
@@ -50,6 +52,23 @@ func swatchOf(v results.Variant) Swatch {
 	return s
 }
 
+// hollow says whether only the symbol's outline is drawn.
+func (s Swatch) hollow() bool { return strings.HasPrefix(s.Symbol, "empty") }
+
+// shape returns the symbol's outline, as echarts calls it.
+func (s Swatch) shape() string {
+	return strings.ToLower(strings.TrimPrefix(s.Symbol, "empty"))
+}
+
+// style returns how echarts fills and strokes the symbol.
+func (s Swatch) style(opacity float32) opts.ItemStyle {
+	style := opts.ItemStyle{Color: s.Color, Opacity: opts.Float(opacity)}
+	if s.hollow() {
+		style.Color, style.BorderColor, style.BorderWidth = "--card", s.Color, 2
+	}
+	return style
+}
+
 // legendEntry explains a colour or a symbol.
 type legendEntry struct {
 	Swatch
@@ -78,7 +97,7 @@ func legend(rows []results.Row) []legendEntry {
 		switch s := swatchOf(v); {
 		case v.GroupSize == 0:
 			add(s, v.Name)
-		case strings.HasPrefix(s.Symbol, "empty"):
+		case s.hollow():
 			add(Swatch{"", s.Symbol}, fmt.Sprintf("group %d, encoder %s", v.GroupSize, v.Rule))
 		default:
 			add(Swatch{"", s.Symbol}, fmt.Sprintf("group %d", v.GroupSize))

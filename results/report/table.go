@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 
 // table is the main table.
 type table struct {
-	Caption string
+	Note    string
 	Columns []column
 	Rows    []tableRow
 }
@@ -24,7 +25,7 @@ type column struct {
 
 // tableRow is one variant's.
 type tableRow struct {
-	Name  string
+	Name string
 	Swatch
 	Badge string // "front", or ""
 	Cells []cell
@@ -43,7 +44,7 @@ type cell struct {
 func mainTable(in Input) table {
 	run := in.Contents.Run
 	t := table{
-		Caption: "All variants. Sort by any heading; brackets are 95 % intervals, of speeds at least that where enough repetitions were timed.",
+		Note: "Brackets are 95 % intervals; see Method for those of speeds. “!” marks a warning, told under Method. The table scrolls sideways; a heading sorts it.",
 		Columns: []column{
 			{"bytes", "lower is better", "Tensor bytes of the main model"},
 			{"bits per weight", "", "8 × bytes / parameters of the main model"},
@@ -126,6 +127,9 @@ func estimateCell(e stat.Estimate, digits int) cell {
 		c.Sub = "no interval"
 	case e.Lo == e.Hi:
 		c.Sub = "in every window"
+		if e.Value == math.Trunc(e.Value) {
+			c.Main = number(e.Value, 0)
+		}
 	}
 	return c
 }

@@ -68,12 +68,8 @@ func (v verdict) front() section {
 		return s
 	}
 	known := len(f) + len(v.Verdict.Dominated)
-	verb := "are"
-	if len(f) == 1 {
-		verb = "is"
-	}
-	s.Text = []sentence{say("%v of %v variants %v on the front: no other variant has as few bytes and as little KL divergence from %v, and less of one. From the smallest:",
-		integer(len(f)), integer(known), verb, v.reference())}
+	s.Text = []sentence{say("%v of %v on the front: no other variant has as few bytes and as little KL divergence from %v, and less of one. From the smallest:",
+		integer(len(f)), plural(known, "variant")+verb(len(f)), v.reference())}
 	for _, n := range f {
 		r := v.row[n]
 		s.Items = append(s.Items, say("%v: %v (%v), KL %v", name(n), decimal(r.Variant.BytesMain), binary(r.Variant.BytesMain), klOf(r, v.digits)))
@@ -168,8 +164,7 @@ func (v verdict) dominated() section {
 		s.Text = []sentence{say("No variant of known KL is dominated: each one off the front would be listed here.")}
 		return s
 	}
-	s.Text = []sentence{say("%v left no reason to take: a member of the front has as few bytes and as little KL, and less of one. Each is named once, under the member that dominates most.",
-		plural(len(left), "variant")+map[bool]string{true: " is", false: " are"}[len(left) == 1])}
+	s.Text = []sentence{say("%v dominated: a member of the front has as few bytes and as little KL, and less of one. Each is named once, under the member that dominates most.", plural(len(left), "variant")+verb(len(left)))}
 	for len(left) > 0 {
 		best, taken := v.widest(left)
 		s.Items = append(s.Items, v.dominates(best, taken))

@@ -118,16 +118,33 @@
   function draw(box) {
     var id = box.getAttribute('data-chart');
     var option = resolve(JSON.parse(document.getElementById('option-' + id).textContent), themeColors());
-    if (option.media === undefined && box.clientWidth < 560) narrow(option);
+    if (box.clientWidth < 480) narrow(option);
     if (charts[id]) charts[id].dispose();
     charts[id] = echarts.init(box, isDark() ? 'dark' : null, { renderer: 'svg' });
     charts[id].setOption(option);
   }
 
-  // On a phone, points keep their tooltips and lose their labels.
+  // On a phone, points keep their tooltips and lose their labels, a value axis
+  // has every other label or fewer, and categories along x are slanted.
   function narrow(option) {
-    (option.series || []).forEach(function (s) {
+    option.series.forEach(function (s) {
       if (s.type === 'scatter' && s.label) s.label.show = false;
+      if (s.type === 'heatmap' && s.label) s.label.fontSize = 10;
+    });
+    option.xAxis.forEach(function (a) {
+      var label = a.axisLabel || {};
+      if (label.customValues) {
+        var step = Math.ceil(label.customValues.length / 4);
+        label.customValues = label.customValues.filter(function (_, i) { return i % step === 0; });
+      }
+      if (a.type === 'category' && a.data.length > 3 && a.position === 'top') {
+        label.rotate = 40;
+        option.grid[0].top = 56;
+      }
+    });
+    option.grid.forEach(function (g) {
+      if (g.left === '106') g.left = 92;
+      if (g.right === '28') g.right = 20;
     });
   }
 
