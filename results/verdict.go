@@ -42,7 +42,8 @@ type Dominator struct {
 	// Bytes is how many fewer bytes_main it has; 0 where as many.
 	Bytes int64 `json:"bytes"`
 	// KL is the dominated variant's mean KL less this one's, in nats, paired by
-	// window. Where its interval includes 0 it is the bytes that speak.
+	// window. Where its interval includes 0 it is the bytes that speak, or
+	// nothing where Bytes is 0.
 	KL stat.Estimate `json:"kl"`
 }
 

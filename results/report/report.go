@@ -74,6 +74,11 @@ func Write(w io.Writer, in Input) error {
 	if in.Contents == nil || len(in.Rows) == 0 || len(in.Rows) != len(in.Contents.Run.Variants) {
 		return errors.New("report: want the contents of a ledger and a row for each of its variants")
 	}
+	for i, v := range in.Contents.Run.Variants {
+		if in.Rows[i].Variant != v {
+			return fmt.Errorf("report: row %d is that of %q, want that of the run's %q", i, in.Rows[i].Variant.Name, v.Name)
+		}
+	}
 	for _, script := range []string{echarts, pageJS} {
 		if s := strings.ToLower(script); strings.Contains(s, "</script") || strings.Contains(s, "<!--") {
 			return errors.New("report: a script of the page's own holds </script or <!--")

@@ -24,11 +24,13 @@ func (v verdict) surprises() (section, error) {
 			s.Items = append(s.Items, say("%v is a repack of the stored weights, and yet its KL is not 0: %v nats.", name("native"), estimate(r.Summary.KL, v.digits)))
 		}
 	}
-	inverted, err := v.inversions()
-	if err != nil {
-		return s, err
+	for _, find := range []func() ([]sentence, error){v.rules, v.inversions} {
+		found, err := find()
+		if err != nil {
+			return s, err
+		}
+		s.Items = append(s.Items, found...)
 	}
-	s.Items = append(s.Items, inverted...)
 	if len(s.Items) == 0 {
 		s.Text = []sentence{say("None of those looked for: no perplexity under that of %v at a KL above 0, no finer variant with more KL than a coarser one that differs in one choice, no token without a finite score.", v.reference())}
 	}
@@ -84,6 +86,43 @@ func finer(a, b results.Variant) (what string, ok bool) {
 		return "more expert bits", true
 	}
 	return "", false
+}
+
+// rules returns what one quantizer rule costs over another, for each pair of
+// variants that differ in nothing else. It names the rule with the more KL first.
+func (v verdict) rules() ([]sentence, error) {
+	var out []sentence
+	for i, a := range v.Rows {
+		for _, b := range v.Rows[i+1:] {
+			x, y := a.Variant, b.Variant
+			if x.GroupSize == 0 || x.Rule == y.Rule || !a.Summary.KL.Known() || !b.Summary.KL.Known() ||
+				(knobs{x.GroupSize, x.NonExpertBits, x.ExpertBits}) != (knobs{y.GroupSize, y.NonExpertBits, y.ExpertBits}) {
+				continue
+			}
+			more, less := a, b
+			if less.Summary.KL.Value > more.Summary.KL.Value {
+				more, less = b, a
+			}
+			d, err := eval.PairedKL(more.Scores, less.Scores)
+			if err != nil {
+				return nil, err
+			}
+			// With the digits of the difference, which is far less than either KL.
+			out = append(out, say("Rule %v costs more KL than rule %v: %v has %v, %v has %v, paired difference %v nats%v: %v.",
+				name(more.Variant.Rule), name(less.Variant.Rule), name(more.Variant.Name), klOf(more, v.digits),
+				name(less.Variant.Name), klOf(less, v.digits), estimate(d, max(v.digits, digitsOf(d.Value, 2))), share(d.Value, less.Summary.KL.Value), noise(d)))
+		}
+	}
+	return out, nil
+}
+
+// share says what part of whole a difference is; "" where whole is not above 0.
+func share(difference, whole float64) string {
+	if !(whole > 0) {
+		return ""
+	}
+	percent := 100 * difference / whole
+	return " (" + number(percent, digitsOf(percent, 2)) + " % more)"
 }
 
 // inversions returns the pairs that differ in one choice, of which the finer one

@@ -210,16 +210,23 @@ func (v verdict) dominates(best string, taken []string) sentence {
 		}
 	}
 	text = append(text, part{Text: "."})
-	var bytesOnly []string
+	var bytesOnly, open []string
 	for _, d := range v.Verdict.Dominated {
 		for _, b := range d.By {
-			if b.Name == best && slices.Contains(taken, d.Name) && toldApart(b) == "no" {
+			switch {
+			case b.Name != best || !slices.Contains(taken, d.Name) || toldApart(b) != "no":
+			case b.Bytes > 0:
 				bytesOnly = append(bytesOnly, d.Name)
+			default:
+				open = append(open, d.Name)
 			}
 		}
 	}
 	if len(bytesOnly) > 0 {
 		text = append(text, say(" Its KL is not told apart from that of %v: there it is the bytes that speak.", list(names(bytesOnly)))...)
+	}
+	if len(open) > 0 {
+		text = append(text, say(" It has as many bytes as %v and their KL is not told apart: which of them is better is open.", list(names(open)))...)
 	}
 	return text
 }

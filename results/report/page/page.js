@@ -143,7 +143,7 @@
       }
     });
     option.grid.forEach(function (g) {
-      if (g.left === '106') g.left = 92;
+      if (g.left === '106') g.left = 100;
       if (g.right === '28') g.right = 20;
     });
   }
