@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -266,6 +265,3 @@ func toldApart(d results.Dominator) string {
 	}
 	return "yes"
 }
-
-// byBytes orders rows from the fewest bytes.
-func byBytes(a, b results.Row) int { return cmp.Compare(a.Variant.BytesMain, b.Variant.BytesMain) }
