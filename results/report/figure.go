@@ -192,6 +192,9 @@ func setTicks(axis map[string]any, s scale) {
 
 // basis is the end of every caption: what the figures come from.
 func basis(in Input) sentence {
+	if in.Rows[0].Summary.Windows < 2 {
+		return say("%v. One window: no intervals.", protocolLine(in))
+	}
 	return say("%v. Intervals: 95 %, from window means with Student's t.", protocolLine(in))
 }
 

@@ -258,6 +258,9 @@ func TestOneWindow(t *testing.T) {
 	if !strings.Contains(page, "one window: no interval") || strings.Contains(page, "NaN") || strings.Contains(page, "not finite,") {
 		t.Error("a missing interval is not explained")
 	}
+	if !strings.Contains(page, "One window: no intervals.") || strings.Contains(page, "Intervals: 95") {
+		t.Error("captions speak of intervals")
+	}
 	f, err := sizeFigure(in)
 	if err != nil || strings.Contains(string(f[0].Option), `"custom"`) {
 		t.Errorf("%v: an interval is drawn", err)

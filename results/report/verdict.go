@@ -139,7 +139,10 @@ func (v verdict) apart() section {
 		s.Items = append(s.Items, say("%v and %v: their KL differs by %v nats; the interval includes 0.",
 			name(p.Small), name(p.Large), estimate(p.KL, v.digits)))
 	}
-	if without > 0 {
+	switch {
+	case without == pairs:
+		s.Text = append(s.Text, say("No pair on the front is told apart: no paired difference in KL has an interval, so the order of their KL is not known."))
+	case without > 0:
 		s.Text = append(s.Text, say("%v of the front's %v: the paired difference in KL has no interval, so the order of their KL is not known.",
 			integer(without), plural(pairs, "pair")))
 	}
