@@ -85,7 +85,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	if err := Default.Check(); err != nil || Default.Total() != 6 || Default.Tokens() != 576 {
+	if err := Default.Check(); err != nil || Default.Total() != 7 || Default.Tokens() != 576 {
 		t.Errorf("the default: %v, %d repetitions, %d tokens", err, Default.Total(), Default.Tokens())
 	}
 	for _, p := range []Plan{{}, {PrefillTokens: 1, DecodeTokens: 1}, {PrefillTokens: 1, Repetitions: 1}, {DecodeTokens: 1, Repetitions: 1}, {1, 1, 1, -1, 0}} {

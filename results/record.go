@@ -41,6 +41,8 @@ type Model struct {
 	Layers     int    `json:"layers"`
 	// The memory that one sequence's cache takes, for the verdict by machine.
 	CacheBytes map[string]int64 `json:"cache_bytes,omitempty"` // by depth in tokens, such as "8192"
+	// The memory between operations that a prefill takes beside weights and cache.
+	ScratchBytes int64 `json:"scratch_bytes,omitempty"`
 }
 
 // Protocol is how text becomes scored tokens.

@@ -26,7 +26,7 @@ func (s *session) describe(c *cut, ref *variant.Variant, others []*variant.Varia
 		Schema: results.SchemaVersion, Made: time.Now().UTC(), Tool: tool(),
 		Model: results.Model{Name: s.model.name, Digest: s.model.source.Digest,
 			Parameters: variant.Sum(ref.Plan()).Parameters, Layers: s.model.config.NumHiddenLayers,
-			CacheBytes: cacheBytes(s.model.config)},
+			CacheBytes: cacheBytes(s.model.config), ScratchBytes: dsv4.WorkspaceBytes(s.model.config, planChunk)},
 		Protocol: results.Protocol{Name: "assay", Window: o.protocol.Window, Windows: o.protocol.Windows,
 			ScoreFrom: o.protocol.ScoreFrom, BOS: o.protocol.BOS, KVSim: o.kvSim, Reference: ref.Name()},
 		Texts:   c.texts,

@@ -59,7 +59,8 @@ rendered as far as it has come, once the reference is scored.`,
 // writeReport writes the page at path, whole or not at all.
 func writeReport(path string, c *results.Contents, rows []results.Row) (err error) {
 	cache, known := c.Run.Model.CacheBytes[strconv.Itoa(reportDepth)]
-	fits := func(bytesMain int64, macGB int) bool { return bytesMain+cache <= metal.DefaultLimit(macGB) }
+	beside := cache + c.Run.Model.ScratchBytes
+	fits := func(bytesMain int64, macGB int) bool { return bytesMain+beside <= metal.DefaultLimit(macGB) }
 	v, err := results.Judge(rows, metal.MacGB, fits)
 	if err != nil {
 		return err
@@ -75,7 +76,7 @@ func writeReport(path string, c *results.Contents, rows []results.Row) (err erro
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<16)
-	if err = report.Write(w, report.Input{Contents: c, Rows: rows, Verdict: v, FitRule: fitRule(cache, known)}); err != nil {
+	if err = report.Write(w, report.Input{Contents: c, Rows: rows, Verdict: v, FitRule: fitRule(beside, known)}); err != nil {
 		return err
 	}
 	if err = w.Flush(); err != nil {
@@ -90,14 +91,15 @@ func writeReport(path string, c *results.Contents, rows []results.Row) (err erro
 	return os.Rename(f.Name(), path)
 }
 
-// fitRule says what writeReport asks of a variant that fits.
-func fitRule(cache int64, known bool) string {
+// fitRule says what writeReport asks of a variant that fits: that its weights
+// leave room for what a sequence takes beside them.
+func fitRule(beside int64, known bool) string {
 	const gb = 128
 	share := 100 * metal.DefaultLimit(gb) / (gb << 30)
 	depth := fmt.Sprintf("%d,%03d", reportDepth/1000, reportDepth%1000)
-	with := fmt.Sprintf("and the KV cache of %s tokens (%s)", depth, size(cache))
+	with := fmt.Sprintf("with the KV cache of %s tokens and scratch (%s)", depth, size(beside))
 	if !known {
 		with = fmt.Sprintf("alone (the ledger records no KV cache of %s tokens)", depth)
 	}
-	return fmt.Sprintf("weights %s within the GPU's default limit, %d %% of memory as reported, without scratch", with, share)
+	return fmt.Sprintf("weights %s within the GPU's default limit, %d %% of memory as reported", with, share)
 }
