@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"assay/engine/affine"
+	"assay/engine/checkpoint"
 	"assay/engine/checkpoint/checkpointtest"
 	"assay/engine/mx"
 	"assay/engine/reference"
@@ -112,43 +113,20 @@ func made(t *testing.T) Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := reference.New(list(tensors))
+	files, err := checkpointtest.Files([]byte("{}"), tensors, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ck, err := checkpoint.New(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := reference.New(ck)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Source{Reference: ref, Config: []byte("{}"), Digest: "d", Params: params}
 }
-
-// list is a tensor.Source in memory.
-type list []tensor.Tensor
-
-func (l list) Names() (names []string) {
-	for _, t := range l {
-		names = append(names, t.Name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-func (l list) Tensor(name string) (tensor.Tensor, error) {
-	for _, t := range l {
-		if t.Name == name {
-			return t, nil
-		}
-	}
-	return tensor.Tensor{}, errNone
-}
-
-func (l list) Info(name string) (tensor.Info, error) {
-	t, err := l.Tensor(name)
-	return t.Info, err
-}
-
-var errNone = &noneError{}
-
-type noneError struct{}
-
-func (*noneError) Error() string { return "no such tensor" }
 
 func TestVariant(t *testing.T) {
 	src := made(t)

@@ -12,6 +12,7 @@ import (
 	"assay/bench"
 	"assay/datasets"
 	"assay/engine"
+	"assay/engine/checkpoint"
 	"assay/engine/checkpoint/checkpointtest"
 	"assay/engine/reference"
 	"assay/engine/tensor"
@@ -30,35 +31,19 @@ func source(t *testing.T) variant.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := reference.New(memory(tensors))
+	files, err := checkpointtest.Files([]byte("{}"), tensors, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ck, err := checkpoint.New(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := reference.New(ck)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return variant.Source{Reference: ref, Config: []byte("{}"), Digest: "d", Params: params}
-}
-
-type memory []tensor.Tensor
-
-func (m memory) Names() (names []string) {
-	for _, t := range m {
-		names = append(names, t.Name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-func (m memory) Tensor(name string) (tensor.Tensor, error) {
-	for _, t := range m {
-		if t.Name == name {
-			return t, nil
-		}
-	}
-	return tensor.Tensor{}, fmt.Errorf("no tensor %q", name)
-}
-
-func (m memory) Info(name string) (tensor.Info, error) {
-	t, err := m.Tensor(name)
-	return t.Info, err
 }
 
 // backend is an engine whose hidden states are the tokens and whose
