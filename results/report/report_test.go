@@ -293,6 +293,11 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%d rows are taken", len(bad.Rows))
 		}
 	}
+	swapped := in
+	swapped.Rows = []results.Row{in.Rows[1], in.Rows[0]}
+	if err := Write(&bytes.Buffer{}, swapped); err == nil || !strings.Contains(err.Error(), "report: ") {
+		t.Errorf("rows in another order are taken: %v", err)
+	}
 	in.Verdict.Front = []string{"of another run"}
 	if err := Write(&bytes.Buffer{}, in); err == nil || err.Error() != `report: the verdict names "of another run", the rows have no such variant` {
 		t.Error(err)

@@ -44,6 +44,12 @@ func better(m made, by float32) made {
 	return m
 }
 
+// byCPU returns m as MLX's CPU rule makes it.
+func byCPU(m made) made {
+	m.variant.Rule = "mlx-cpu"
+	return m
+}
+
 // The verdict's sentences, on made ledgers.
 func TestVerdictSentences(t *testing.T) {
 	for _, c := range []struct {
@@ -64,6 +70,12 @@ func TestVerdictSentences(t *testing.T) {
 		{"surprises", []made{
 			better(affine("g32-n8-e4", 32, 8, 4, 180, .02, .03, .02, .03), .03), better(affine("g64-n8-e4", 64, 8, 4, 170, .01, .02, .01, .02), .09), affine("g64-n8-e3", 64, 8, 3, 140, .1, .1, .1, .12)},
 			[]string{"g32-n8-e4 has a lower perplexity than bf16", "includes 1, so that is within noise", "leaves out 1", "g32-n8-e4 has smaller groups than g64-n8-e4 and yet more KL, by 0.0100 [0.0100, 0.0100] nats"}},
+		{"rules", []made{
+			affine("g32-n8-e4", 32, 8, 4, 180, .022, .024, .02, .03), byCPU(affine("cpu-g32-n8-e4", 32, 8, 4, 180, .021, .022, .019, .028))},
+			[]string{"Rule mlx-gpu costs more KL than rule mlx-cpu: g32-n8-e4", "cpu-g32-n8-e4 dominates g32-n8-e4"}},
+		{"equal-bytes", []made{
+			affine("g32-n8-e4", 32, 8, 4, 180, .02, .03, .02, .03), byCPU(affine("cpu-g32-n8-e4", 32, 8, 4, 180, .03, .019, .019, .031))},
+			[]string{"It has as many bytes as", "which of them is better is open"}},
 		{"one-window", []made{
 			affine("g32-n8-e4", 32, 8, 4, 180, .02), affine("g32-n8-e3", 32, 8, 3, 140, .1)},
 			[]string{"No pair on the front is told apart: no paired difference in KL has an interval"}},
