@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"assay/engine/variant"
-	"assay/results"
 )
 
 func evalCommand() *cobra.Command {
@@ -26,30 +25,15 @@ run goes on there.`,
   assay eval --corpus heldout --windows 1 --out scores`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := prepare(o)
+			s, rows, err := table(c, o)
 			if err != nil {
 				return err
 			}
 			defer s.close()
-			if err := s.run(c.Context(), c.ErrOrStderr()); err != nil {
-				return err
-			}
-			rows, err := results.Table(s.ledger.Contents())
-			if err != nil {
-				return err
-			}
 			for _, t := range s.record.Texts {
 				c.PrintErrf("%s: %d tokens, %d windows, %d tokens at the end unused\n", t.Name, t.Tokens, t.Count, t.Unused)
 			}
-			if o.json {
-				err = printTableJSON(c.OutOrStdout(), s.ledger.Contents(), rows)
-			} else {
-				err = printTable(c.OutOrStdout(), s.ledger.Contents(), rows)
-			}
-			if err != nil {
-				return err
-			}
-			return nonFinite(rows)
+			return s.print(c.OutOrStdout(), rows)
 		},
 	}
 	o.flags(c, strings.Join(append(variant.Grid(), variant.Native), ","))

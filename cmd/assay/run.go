@@ -196,6 +196,38 @@ func (s *session) run(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+// table prepares a run, does it, and makes its table. The session is the
+// caller's to close where there is no error.
+func table(c *cobra.Command, o *runOptions) (*session, []results.Row, error) {
+	s, err := prepare(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = s.run(c.Context(), c.ErrOrStderr())
+	var rows []results.Row
+	if err == nil {
+		rows, err = results.Table(s.ledger.Contents())
+	}
+	if err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	return s, rows, nil
+}
+
+// print prints a table for people or as JSON; the error says if a token had no
+// finite score.
+func (s *session) print(w io.Writer, rows []results.Row) error {
+	show := printTable
+	if s.opt.json {
+		show = printTableJSON
+	}
+	if err := show(w, s.ledger.Contents(), rows); err != nil {
+		return err
+	}
+	return nonFinite(rows)
+}
+
 // recorder hands results to the ledger.
 type recorder struct{ *results.Ledger }
 

@@ -9,7 +9,6 @@ import (
 
 	"assay/bench"
 	"assay/engine/variant"
-	"assay/results"
 )
 
 // sweepWindows is the default windows of each text.
@@ -48,30 +47,18 @@ was when the same command runs again.`,
 }
 
 func runSweep(c *cobra.Command, o *runOptions) error {
-	s, err := prepare(o)
+	s, rows, err := table(c, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if err := s.run(c.Context(), c.ErrOrStderr()); err != nil {
-		return err
-	}
-	contents := s.ledger.Contents()
-	rows, err := results.Table(contents)
-	if err != nil {
-		return err
-	}
 	page := filepath.Join(o.out, "report.html")
-	if err := writeReport(page, contents, rows); err != nil {
+	if err := writeReport(page, s.ledger.Contents(), rows); err != nil {
 		return err
 	}
-	if o.json {
-		err = printTableJSON(c.OutOrStdout(), contents, rows)
-	} else if err = printTable(c.OutOrStdout(), contents, rows); err == nil {
-		_, err = fmt.Fprintf(c.OutOrStdout(), "report: %s\n", page)
+	err = s.print(c.OutOrStdout(), rows)
+	if !o.json {
+		fmt.Fprintf(c.OutOrStdout(), "report: %s\n", page)
 	}
-	if err != nil {
-		return err
-	}
-	return nonFinite(rows)
+	return err
 }
