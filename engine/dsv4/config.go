@@ -152,7 +152,11 @@ func (c *Config) checkSizes() error {
 			return fmt.Errorf("dsv4: config.json: %s is %d, want %d to %d", s.name, s.v, s.least, most)
 		}
 	}
+	// Every expert of every layer has a name of its own; V4-Pro has 23,424.
+	const mostExperts = 1 << 20
 	switch {
+	case c.NRoutedExperts > mostExperts/c.NumHiddenLayers:
+		return fmt.Errorf("dsv4: config.json: n_routed_experts %d in each of %d layers, want at most %d in all", c.NRoutedExperts, c.NumHiddenLayers, mostExperts)
 	case c.NumExpertsPerTok > c.NRoutedExperts:
 		return fmt.Errorf("dsv4: config.json: num_experts_per_tok %d of n_routed_experts %d", c.NumExpertsPerTok, c.NRoutedExperts)
 	case c.NumAttentionHeads%c.OGroups != 0:
