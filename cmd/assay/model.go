@@ -36,27 +36,52 @@ func (m *model) close() {
 	}
 }
 
-// openConfig opens a model as far as its config.
+// openConfig opens a model as far as its config, which is all that a plan needs.
 func openConfig(name string) (*model, error) {
+	data, err := configOf(name)
+	if err != nil {
+		return nil, err
+	}
 	m := &model{name: name}
-	data := dsv4.FlashConfig()
-	if name != flashModel {
+	return m, m.parse(data)
+}
+
+func configOf(name string) ([]byte, error) {
+	switch name {
+	case flashModel:
+		return dsv4.FlashConfig(), nil
+	case referenceModel:
 		ck, err := openCheckpoint(name)
 		if err != nil {
 			return nil, err
 		}
-		m.checkpoint, data = ck, ck.Config()
-		if name != referenceModel {
-			m.name = filepath.Base(filepath.Clean(name))
-		}
+		defer ck.Close()
+		return ck.Config(), nil
 	}
-	c, err := dsv4.ParseConfig(data)
-	if err != nil {
-		m.close()
+	if err := isFolder(name); err != nil {
 		return nil, err
 	}
+	return os.ReadFile(filepath.Join(name, "config.json"))
+}
+
+// parse reads the config and makes the name short.
+func (m *model) parse(data []byte) error {
+	c, err := dsv4.ParseConfig(data)
+	if err != nil {
+		return fmt.Errorf("model %s: %w", m.name, err)
+	}
 	m.config, m.params = c, dsv4.Params(c)
-	return m, nil
+	if m.name != referenceModel && m.name != flashModel {
+		m.name = filepath.Base(filepath.Clean(m.name))
+	}
+	return nil
+}
+
+func isFolder(name string) error {
+	if info, err := os.Stat(name); err != nil || !info.IsDir() {
+		return usage("model %q: want a %s", name, modelHelp)
+	}
+	return nil
 }
 
 func openCheckpoint(name string) (*checkpoint.Checkpoint, error) {
@@ -67,8 +92,8 @@ func openCheckpoint(name string) (*checkpoint.Checkpoint, error) {
 		}
 		return checkpoint.New(files)
 	}
-	if _, err := os.Stat(name); err != nil {
-		return nil, usage("model %q: want a %s", name, modelHelp)
+	if err := isFolder(name); err != nil {
+		return nil, err
 	}
 	return checkpoint.Open(name)
 }
@@ -78,13 +103,18 @@ func openModel(name string) (*model, error) {
 	if name == flashModel {
 		return nil, usage("model %q is a config without weights: it works with assay plan", name)
 	}
-	m, err := openConfig(name)
+	ck, err := openCheckpoint(name)
 	if err != nil {
 		return nil, err
 	}
-	if m.source, err = dsv4.Source(m.checkpoint); err != nil {
+	m := &model{name: name, checkpoint: ck}
+	if err := m.parse(ck.Config()); err != nil {
 		m.close()
 		return nil, err
+	}
+	if m.source, err = dsv4.Source(ck); err != nil {
+		m.close()
+		return nil, fmt.Errorf("model %s: %w", name, err)
 	}
 	return m, nil
 }
