@@ -29,8 +29,18 @@ type Plan struct {
 // at least 95 % confidence.
 var Default = Plan{PrefillTokens: 512, DecodeTokens: 64, Repetitions: 6, Discarded: 1, Seed: 1}
 
-// Check errs on a plan that measures nothing.
+// Most of a plan's numbers, far above sense and far below overflow.
+const (
+	maxTokens      = 1 << 24
+	maxRepetitions = 10000
+)
+
+// Check errs on a plan that measures nothing or that never ends.
 func (p Plan) Check() error {
+	if p.PrefillTokens > maxTokens || p.DecodeTokens > maxTokens || p.Repetitions > maxRepetitions || p.Discarded > maxRepetitions {
+		return fmt.Errorf("bench: %d tokens of prefill, %d of decode, %d repetitions after %d discarded: want at most %d, %d, %d and %d",
+			p.PrefillTokens, p.DecodeTokens, p.Repetitions, p.Discarded, maxTokens, maxTokens, maxRepetitions, maxRepetitions)
+	}
 	if p.PrefillTokens < 1 || p.DecodeTokens < 1 || p.Repetitions < 1 || p.Discarded < 0 {
 		return fmt.Errorf("bench: %d tokens of prefill, %d of decode, %d repetitions after %d discarded: want at least 1, 1, 1 and 0",
 			p.PrefillTokens, p.DecodeTokens, p.Repetitions, p.Discarded)

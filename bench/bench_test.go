@@ -88,7 +88,7 @@ func TestCheck(t *testing.T) {
 	if err := Default.Check(); err != nil || Default.Total() != 7 || Default.Tokens() != 576 {
 		t.Errorf("the default: %v, %d repetitions, %d tokens", err, Default.Total(), Default.Tokens())
 	}
-	for _, p := range []Plan{{}, {PrefillTokens: 1, DecodeTokens: 1}, {PrefillTokens: 1, Repetitions: 1}, {DecodeTokens: 1, Repetitions: 1}, {1, 1, 1, -1, 0}} {
+	for _, p := range []Plan{{}, {PrefillTokens: 1, DecodeTokens: 1}, {PrefillTokens: 1, Repetitions: 1}, {DecodeTokens: 1, Repetitions: 1}, {1, 1, 1, -1, 0}, {1 << 40, 1, 1, 0, 0}, {1, 1, 1 << 40, 0, 0}} {
 		if p.Check() == nil {
 			t.Errorf("%+v passes", p)
 		}

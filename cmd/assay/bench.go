@@ -29,6 +29,9 @@ are those of the CPU engine on this machine, not of Apple silicon.`,
   assay bench --variants native --repetitions 10 --text-output | benchstat /dev/stdin`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := plan.Check(); err != nil {
+				return codedError{exitUsage, err}
+			}
 			o.protocol.Window, o.protocol.Windows = plan.Tokens(), 1
 			s, err := prepare(o)
 			if err != nil {

@@ -14,6 +14,8 @@ import (
 func datasetsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "datasets",
+		Args:  subcommand,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 		Short: "List, fetch and print the corpora",
 		Long: `datasets knows corpora by name and digest. heldout is built in; others are
 fetched once, checked, and kept in the user's cache folder.`,

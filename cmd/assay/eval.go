@@ -30,9 +30,6 @@ run goes on there.`,
 				return err
 			}
 			defer s.close()
-			for _, t := range s.record.Texts {
-				c.PrintErrf("%s: %d tokens, %d windows, %d tokens at the end unused\n", t.Name, t.Tokens, t.Count, t.Unused)
-			}
 			return s.print(c.OutOrStdout(), rows)
 		},
 	}

@@ -60,6 +60,7 @@ func exitCode(err error) int {
 func run(stdout, stderr io.Writer, args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	root := newRoot(stdout, stderr)
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
@@ -78,6 +79,8 @@ and renders one offline HTML report.
 
 Exit codes: 0 done; 1 failed; 2 wrong flag or argument; 3 done, but a token had
 no finite score; 130 interrupted, what was done is kept.`,
+		Args:          subcommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -90,6 +93,14 @@ no finite score; 130 interrupted, what was done is kept.`,
 	root.AddCommand(sweepCommand(), planCommand(), evalCommand(), benchCommand(),
 		reportCommand(), datasetsCommand(), versionCommand())
 	return root
+}
+
+// subcommand refuses an argument where a subcommand belongs.
+func subcommand(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("unknown command %q for %q; see %s --help", args[0], c.CommandPath(), c.CommandPath())
+	}
+	return nil
 }
 
 // noArgs refuses arguments, saying which flag is meant.

@@ -7,6 +7,7 @@ import (
 
 	"assay/engine/checkpoint"
 	"assay/engine/dsv4"
+	"assay/engine/reference"
 	"assay/engine/tensor"
 	"assay/engine/token"
 	"assay/engine/variant"
@@ -43,7 +44,33 @@ func openConfig(name string) (*model, error) {
 		return nil, err
 	}
 	m := &model{name: name}
-	return m, m.parse(data)
+	if err := m.parse(data); err != nil {
+		return nil, err
+	}
+	return m, m.native(name)
+}
+
+// native takes from a folder's headers, where it has weights, how each
+// parameter is stored: a config may say otherwise.
+func (m *model) native(dir string) error {
+	if shards, _ := filepath.Glob(filepath.Join(dir, "model*.safetensors")); len(shards) == 0 {
+		return nil
+	}
+	ck, err := checkpoint.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer ck.Close()
+	ref, err := reference.New(ck)
+	if err != nil {
+		return fmt.Errorf("model %s: %w", dir, err)
+	}
+	for i, p := range m.params {
+		if _, err := ref.Info(p.Name); err == nil {
+			m.params[i].Native = ref.Native(p.Name)
+		}
+	}
+	return nil
 }
 
 func configOf(name string) ([]byte, error) {
@@ -61,7 +88,11 @@ func configOf(name string) ([]byte, error) {
 	if err := isFolder(name); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(name, "config.json"))
+	path := filepath.Join(name, "config.json")
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	return os.ReadFile(path)
 }
 
 // parse reads the config and makes the name short.

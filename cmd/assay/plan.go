@@ -136,7 +136,7 @@ func printPlan(w io.Writer, m *model, plans []planRow) error {
 
 // printUpstream notes what the checkpoint itself takes.
 func printUpstream(w io.Writer, m *model) error {
-	main, total := dsv4.StoredBytes(m.config)
+	main, total := dsv4.StoredBytes(m.params)
 	_, err := fmt.Fprintf(w, "The upstream checkpoint stores %d bytes (%s, %s); with MTP %d (%s, %s).\n",
 		main, size(main), gibibytes(main), total, size(total), gibibytes(total))
 	return err

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,8 +89,11 @@ func (o *runOptions) check() error {
 			return codedError{exitUsage, err}
 		}
 	}
-	if o.threads < 0 {
-		return usage("threads is %d, want 1 or more, or 0 for all cores", o.threads)
+	if o.threads < 0 || o.threads > cpu.MaxThreads {
+		return usage("threads is %d, want 1 to %d, or 0 for all cores", o.threads, cpu.MaxThreads)
+	}
+	if len(o.texts) > 0 && o.corpus != datasets.HeldoutCorpus {
+		return usage("--text and --corpus together: name one of them")
 	}
 	return nil
 }
@@ -137,7 +142,10 @@ func prepare(o *runOptions) (_ *session, err error) {
 		runtime.GOMAXPROCS(o.threads)
 	}
 	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}}); err != nil {
-		return nil, err
+		return nil, codedError{exitUsage, err}
+	}
+	if free := cpu.FreeMemory(); free > 0 {
+		debug.SetMemoryLimit(free) // collect garbage before the machine has none left
 	}
 	if o.kvSim {
 		if err := s.model.config.CheckKVSim(); err != nil {
@@ -151,6 +159,10 @@ func prepare(o *runOptions) (_ *session, err error) {
 	c, err := cutTexts(s.model, texts, o.protocol)
 	if err != nil {
 		return nil, err
+	}
+	if o.speed != nil && len(c.first) < o.speed.Tokens() {
+		return nil, usage("%s has %d tokens, timing takes the first %d of the first text: put a longer text first, ask for less with --prefill and --decode, or leave timing out (sweep --no-speed)",
+			c.texts[0].Name, len(c.first), o.speed.Tokens())
 	}
 	ref, others, err := s.model.variants(o.variants)
 	if err != nil {
@@ -190,10 +202,13 @@ func (s *session) run(ctx context.Context, w io.Writer) error {
 	s.job.Progress = p.step
 	err := s.job.Run(ctx)
 	p.end()
-	if err != nil && ctx.Err() != nil && s.temp == "" {
-		return fmt.Errorf("interrupted; the same command goes on from %s: %w", s.opt.out, ctx.Err())
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return err
+	case s.temp != "":
+		return codedError{exitInterrupt, errors.New("interrupted; nothing is kept without --out")}
 	}
-	return err
+	return codedError{exitInterrupt, fmt.Errorf("interrupted; the same command goes on from %s", s.opt.out)}
 }
 
 // table prepares a run, does it, and makes its table. The session is the
@@ -211,6 +226,9 @@ func table(c *cobra.Command, o *runOptions) (*session, []results.Row, error) {
 	if err != nil {
 		s.close()
 		return nil, nil, err
+	}
+	for _, t := range s.record.Texts {
+		c.PrintErrf("%s: %d tokens, %d windows, %d tokens at the end unused\n", t.Name, t.Tokens, t.Count, t.Unused)
 	}
 	return s, rows, nil
 }

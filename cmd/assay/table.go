@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"strings"
 	"text/tabwriter"
 
 	"assay/eval/stat"
@@ -34,14 +36,43 @@ func printTable(w io.Writer, c *results.Contents, rows []results.Row) error {
 	fmt.Fprintf(w, "%d tokens scored in %d windows of %d; [95%% interval, windows as samples]; %s.\n",
 		n.Scored, n.Windows, c.Run.Protocol.Window, c.Run.Engine.Device)
 	if c.Run.Speed != nil {
-		fmt.Fprintln(w, "Speeds are this CPU engine's, not those of Apple silicon.")
+		fmt.Fprintln(w, "Speeds are medians [interval] of repetitions on this CPU engine, not those of Apple silicon.")
 	}
+	printWarnings(w, rows)
+	return nil
+}
+
+// printWarnings prints each warning once, with the variants that have it.
+func printWarnings(w io.Writer, rows []results.Row) {
+	var order []string
+	names := map[string][]string{}
 	for _, r := range rows {
-		for _, warning := range r.Summary.KL.Warnings {
-			fmt.Fprintf(w, "%s: %s\n", r.Variant.Name, warning)
+		s := r.Summary
+		seen := map[string]bool{}
+		for _, f := range []struct {
+			what string
+			e    stat.Estimate
+		}{{"KL", s.KL}, {"perplexity", s.Perplexity}, {"ratio", s.Ratio}, {"top-1", s.Top1}, {"prefill", r.Prefill}, {"decode", r.Decode}} {
+			for _, warning := range f.e.Warnings {
+				text := f.what + ": " + warning
+				if seen[text] || !f.e.Known() && f.e.N == 0 {
+					continue
+				}
+				seen[text] = true
+				if names[text] == nil {
+					order = append(order, text)
+				}
+				names[text] = append(names[text], r.Variant.Name)
+			}
 		}
 	}
-	return nil
+	for _, text := range order {
+		who := strings.Join(names[text], ", ")
+		if len(names[text]) == len(rows) && len(rows) > 1 {
+			who = "all"
+		}
+		fmt.Fprintf(w, "warning, %s (%s)\n", text, who)
+	}
 }
 
 // size prints bytes as people compare them.
@@ -58,6 +89,8 @@ func interval(e stat.Estimate, format string) string {
 	switch {
 	case !e.Known():
 		return "unknown"
+	case math.Abs(e.Value) >= 1e9:
+		return fmt.Sprintf("%.4g", e.Value)
 	case !e.HasInterval() || e.Lo == e.Hi:
 		return fmt.Sprintf(format, e.Value)
 	}

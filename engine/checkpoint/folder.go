@@ -59,10 +59,26 @@ func (d *directory) list() ([]string, error) {
 	return names, nil
 }
 
-func (d *directory) open(name string) ([]byte, error) {
-	f, err := os.Open(d.path(name))
+// openRegular opens a file that is one: opening a pipe would wait for ever.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, reason(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, reason(err)
+	}
+	return f, nil
+}
+
+func (d *directory) open(name string) ([]byte, error) {
+	f, err := openRegular(d.path(name))
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -91,9 +107,9 @@ func reason(err error) error {
 }
 
 func (d *directory) read(name string) ([]byte, error) {
-	f, err := os.Open(d.path(name))
+	f, err := openRegular(d.path(name))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(name), reason(err))
+		return nil, fmt.Errorf("%s: %w", d.path(name), err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, smallFile+1))

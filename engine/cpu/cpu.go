@@ -26,6 +26,9 @@ type Options struct {
 	Memory int64
 }
 
+// MaxThreads is the most threads that a backend runs.
+const MaxThreads = 1024
+
 // Backend runs models on the CPU.
 type Backend struct {
 	opt     Options
@@ -54,8 +57,8 @@ type kernels interface {
 // New makes a backend. It errs on a kernel set that this machine does not run.
 // Without cgo the set is "plain".
 func New(opt Options) (*Backend, error) {
-	if opt.Threads < 0 {
-		return nil, fmt.Errorf("cpu: %d threads, want 1 or more, or 0 for all cores", opt.Threads)
+	if opt.Threads < 0 || opt.Threads > MaxThreads {
+		return nil, fmt.Errorf("cpu: %d threads, want 1 to %d, or 0 for all cores", opt.Threads, MaxThreads)
 	}
 	if opt.Threads == 0 {
 		opt.Threads = runtime.NumCPU()
@@ -96,12 +99,34 @@ func (b *Backend) ops(v *variant.Variant) (*ops, error) {
 	if c.HCMult > maxStreams {
 		return nil, fmt.Errorf("cpu: hc_mult %d, want at most %d", c.HCMult, maxStreams)
 	}
+	if err := b.checkHeads(c); err != nil {
+		return nil, err
+	}
 	if b.opt.Model.KVSim {
 		if err := c.CheckKVSim(); err != nil {
 			return nil, err
 		}
 	}
 	return newOps(b, c), nil
+}
+
+// lanes is what the vector kernels want channels to be a multiple of.
+const lanes = 16
+
+// checkHeads errs on head sizes that the vector kernels do not take.
+func (b *Backend) checkHeads(c *dsv4.Config) error {
+	if _, ok := b.kernels.(plain); ok {
+		return nil
+	}
+	for _, x := range []struct {
+		name string
+		size int
+	}{{"head_dim", c.HeadDim}, {"index_head_dim", c.IndexHeadDim}} {
+		if x.size%lanes != 0 {
+			return fmt.Errorf("cpu: %s is %d, the %s kernels want a multiple of %d; the plain kernels take any", x.name, x.size, b.kernels.Name(), lanes)
+		}
+	}
+	return nil
 }
 
 // Load makes all weights of v resident.

@@ -53,8 +53,10 @@ func FreeMemory() int64 {
 	}
 	free := meminfo("/proc/meminfo", "MemAvailable:")
 	limit, used := number("/sys/fs/cgroup/memory.max"), number("/sys/fs/cgroup/memory.current")
-	if limit > 0 && (free == 0 || limit-used < free) {
-		free = limit - used
+	// What is cached of files, mapped shards among them, can be had back.
+	cached, _ := strconv.ParseInt(fileField("/sys/fs/cgroup/memory.stat", "inactive_file "), 10, 64)
+	if left := limit - used + cached; limit > 0 && (free == 0 || left < free) {
+		free = max(left, 1)
 	}
 	return free
 }

@@ -208,8 +208,18 @@ func TestRefusals(t *testing.T) {
 	if _, err := New(Options{Kernels: "mmx"}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", "mmx")) {
 		t.Errorf("unknown kernels are taken: %v", err)
 	}
-	if _, err := New(Options{Threads: -1}); err == nil {
-		t.Error("-1 threads are taken")
+	for _, n := range []int{-1, MaxThreads + 1} {
+		if _, err := New(Options{Threads: n}); err == nil {
+			t.Errorf("%d threads are taken", n)
+		}
+	}
+	odd := config(t)
+	odd.HeadDim = 40
+	if err := newBackend(t, Options{}).checkHeads(odd); err == nil || !strings.Contains(err.Error(), "head_dim is 40") {
+		t.Errorf("heads that the kernels do not take: %v", err)
+	}
+	if err := newBackend(t, Options{Kernels: "plain"}).checkHeads(odd); err != nil {
+		t.Errorf("the plain kernels refuse: %v", err)
 	}
 	b := newBackend(t, Options{})
 	if _, err := b.Pass(t.Context(), v, [][]token.ID{{1, 2}, {}}); err == nil || !strings.Contains(err.Error(), "window 1 is empty") {

@@ -99,8 +99,8 @@ func load(m *tensor.Matrix) (*matrix, error) {
 	default:
 		return nil, fmt.Errorf("cpu: tensor %q: the CPU engine has no kernel for %s", m.Name, m.Format)
 	}
-	if m.Cols%16 != 0 {
-		return nil, fmt.Errorf("cpu: tensor %q: %d columns, want a multiple of 16", m.Name, m.Cols)
+	if m.Cols%lanes != 0 {
+		return nil, fmt.Errorf("cpu: tensor %q: %d columns, want a multiple of %d", m.Name, m.Cols, lanes)
 	}
 	return w, nil
 }

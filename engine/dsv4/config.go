@@ -130,30 +130,30 @@ func (c *Config) checkOptions() error {
 }
 
 func (c *Config) checkSizes() error {
-	const most = 1 << 24 // far above any real size, far below any overflow
+	const most = 1 << 20 // of a width: far above any real one, and no product of three overflows
 	sizes := []struct {
-		name  string
-		v     int
-		least int
+		name        string
+		v           int
+		least, most int
 	}{
-		{"vocab_size", c.VocabSize, 1}, {"hidden_size", c.HiddenSize, 1},
-		{"num_hidden_layers", c.NumHiddenLayers, 1}, {"num_nextn_predict_layers", c.NumNextNPredict, 0},
-		{"num_hash_layers", c.NumHashLayers, 0}, {"num_attention_heads", c.NumAttentionHeads, 1},
-		{"head_dim", c.HeadDim, 2}, {"qk_rope_head_dim", c.QKRopeHeadDim, 2},
-		{"q_lora_rank", c.QLoraRank, 1}, {"o_groups", c.OGroups, 1}, {"o_lora_rank", c.OLoraRank, 1},
-		{"sliding_window", c.SlidingWindow, 1}, {"index_n_heads", c.IndexNHeads, 1},
-		{"index_head_dim", c.IndexHeadDim, 2}, {"index_topk", c.IndexTopK, 1},
-		{"n_routed_experts", c.NRoutedExperts, 1}, {"num_experts_per_tok", c.NumExpertsPerTok, 1},
-		{"moe_intermediate_size", c.MoEIntermediateSize, 1}, {"hc_mult", c.HCMult, 1},
-		{"hc_sinkhorn_iters", c.HCSinkhornIters, 1},
+		{"vocab_size", c.VocabSize, 1, 1 << 24}, {"hidden_size", c.HiddenSize, 1, most},
+		{"num_hidden_layers", c.NumHiddenLayers, 1, 1024}, {"num_nextn_predict_layers", c.NumNextNPredict, 0, 1},
+		{"num_hash_layers", c.NumHashLayers, 0, 1024}, {"num_attention_heads", c.NumAttentionHeads, 1, 1 << 16},
+		{"head_dim", c.HeadDim, 2, 1 << 16}, {"qk_rope_head_dim", c.QKRopeHeadDim, 2, 1 << 16},
+		{"q_lora_rank", c.QLoraRank, 1, most}, {"o_groups", c.OGroups, 1, 1 << 16}, {"o_lora_rank", c.OLoraRank, 1, 1 << 16},
+		{"sliding_window", c.SlidingWindow, 1, most}, {"index_n_heads", c.IndexNHeads, 1, 1 << 16},
+		{"index_head_dim", c.IndexHeadDim, 2, 1 << 16}, {"index_topk", c.IndexTopK, 1, most},
+		{"n_routed_experts", c.NRoutedExperts, 1, 1 << 16}, {"num_experts_per_tok", c.NumExpertsPerTok, 1, 1 << 16},
+		{"moe_intermediate_size", c.MoEIntermediateSize, 1, most}, {"hc_mult", c.HCMult, 1, 64},
+		{"hc_sinkhorn_iters", c.HCSinkhornIters, 1, 1000},
 	}
 	for _, s := range sizes {
-		if s.v < s.least || s.v > most {
-			return fmt.Errorf("dsv4: config.json: %s is %d, want %d to %d", s.name, s.v, s.least, most)
+		if s.v < s.least || s.v > s.most {
+			return fmt.Errorf("dsv4: config.json: %s is %d, want %d to %d", s.name, s.v, s.least, s.most)
 		}
 	}
 	// Every expert of every layer has a name of its own; V4-Pro has 23,424.
-	const mostExperts = 1 << 20
+	const mostExperts = 1 << 17
 	switch {
 	case c.NRoutedExperts > mostExperts/c.NumHiddenLayers:
 		return fmt.Errorf("dsv4: config.json: n_routed_experts %d in each of %d layers, want at most %d in all", c.NRoutedExperts, c.NumHiddenLayers, mostExperts)
@@ -165,17 +165,34 @@ func (c *Config) checkSizes() error {
 		return fmt.Errorf("dsv4: config.json: qk_rope_head_dim %d in heads of %d and %d", c.QKRopeHeadDim, c.HeadDim, c.IndexHeadDim)
 	case c.NumHashLayers > c.NumHiddenLayers:
 		return fmt.Errorf("dsv4: config.json: num_hash_layers %d of %d layers", c.NumHashLayers, c.NumHiddenLayers)
-	case !(c.RMSNormEps > 0) || !(c.HCEps >= 0) || !(c.SwigluLimit > 0) || !(c.RopeTheta > 1) || !(c.RoutedScalingFactor > 0):
-		return fmt.Errorf("dsv4: config.json: rms_norm_eps, hc_eps, swiglu_limit, rope_theta and routed_scaling_factor must be positive")
-	case c.NumNextNPredict > 1:
-		return fmt.Errorf("dsv4: config.json: num_nextn_predict_layers is %d, want 0 or 1", c.NumNextNPredict)
 	}
 	for i, r := range c.CompressRatios {
 		if r < 0 || r > most {
-			return fmt.Errorf("dsv4: config.json: compress_ratios[%d] is %d", i, r)
+			return fmt.Errorf("dsv4: config.json: compress_ratios[%d] is %d, want 0 to %d", i, r, most)
 		}
-		if r != 0 && !(c.CompressRopeTheta > 1) {
-			return fmt.Errorf("dsv4: config.json: compress_rope_theta is %v, want more than 1", c.CompressRopeTheta)
+	}
+	return c.checkNumbers()
+}
+
+// checkNumbers checks what is no size.
+func (c *Config) checkNumbers() error {
+	type number struct {
+		name           string
+		v, above, most float64
+	}
+	numbers := []number{
+		{"rms_norm_eps", c.RMSNormEps, 0, 1}, {"hc_eps", c.HCEps, -1e-300, 1}, {"swiglu_limit", c.SwigluLimit, 0, 1e30},
+		{"rope_theta", c.RopeTheta, 1, 1e30}, {"routed_scaling_factor", c.RoutedScalingFactor, 0, 1e6},
+	}
+	if c.yarn() {
+		numbers = append(numbers, number{"compress_rope_theta", c.CompressRopeTheta, 1, 1e30},
+			number{"rope_scaling.factor", c.RopeScaling.Factor, 0, 1e6},
+			number{"rope_scaling.original_max_position_embeddings", c.RopeScaling.OriginalMaxPositionEmbeddings, 0, 1e12},
+			number{"rope_scaling.beta_fast", c.RopeScaling.BetaFast, 0, 1e6}, number{"rope_scaling.beta_slow", c.RopeScaling.BetaSlow, 0, 1e6})
+	}
+	for _, n := range numbers {
+		if !(n.v > n.above && n.v <= n.most) {
+			return fmt.Errorf("dsv4: config.json: %s is %v, want more than %v and at most %v", n.name, n.v, max(n.above, 0), n.most)
 		}
 	}
 	return nil

@@ -45,7 +45,12 @@ func TestConfigRefuses(t *testing.T) {
 		{map[string]any{"compress_ratios": []int{0, 4}}, "compress_ratios has 2 entries, want 43, or 44"},
 		{map[string]any{"vocab_size": 0}, "vocab_size is 0"},
 		{map[string]any{"head_dim": 1 << 40}, "head_dim is 1099511627776"},
-		{map[string]any{"n_routed_experts": 1 << 23}, "n_routed_experts 8388608 in each of 43 layers"},
+		{map[string]any{"n_routed_experts": 1 << 23}, "n_routed_experts is 8388608"},
+		{map[string]any{"n_routed_experts": 1 << 15}, "n_routed_experts 32768 in each of 43 layers"},
+		{map[string]any{"hc_mult": 1 << 24}, "hc_mult is 16777216, want 1 to 64"},
+		{map[string]any{"rms_norm_eps": 1e300}, "rms_norm_eps is 1e+300"},
+		{map[string]any{"hc_sinkhorn_iters": 1 << 20}, "hc_sinkhorn_iters"},
+		{map[string]any{"rope_scaling": map[string]any{"type": "yarn"}}, "rope_scaling.factor is 0"},
 		{map[string]any{"num_experts_per_tok": 300}, "num_experts_per_tok 300 of n_routed_experts 256"},
 		{map[string]any{"o_groups": 7}, "o_groups 7 does not divide"},
 		{map[string]any{"qk_rope_head_dim": 1024}, "qk_rope_head_dim 1024"},
@@ -128,7 +133,7 @@ func TestStateBytes(t *testing.T) {
 	if pending := got - entries; pending < 0 || pending > 4e6 {
 		t.Errorf("%d elements, want %d and pending rows", got, entries)
 	}
-	main, total := dsv4.StoredBytes(c)
+	main, total := dsv4.StoredBytes(dsv4.Params(c))
 	if main != 156015698140 || total != 159609485896 {
 		t.Errorf("the release stores %d and %d bytes, want 156015698140 and 159609485896", main, total)
 	}

@@ -176,8 +176,8 @@ func Check(c *Config, src tensor.Source) error {
 
 // StoredBytes returns the tensor bytes of the checkpoint itself, without and
 // with the MTP block: FP8 and FP4 codes with their scales, the rest as it is.
-func StoredBytes(c *Config) (main, total int64) {
-	for _, p := range Params(c) {
+func StoredBytes(params []tensor.Param) (main, total int64) {
+	for _, p := range params {
 		n := p.Bytes()
 		switch p.Native {
 		case tensor.FP8:

@@ -20,6 +20,7 @@ type Key struct {
 	Variant string `json:"variant"` // digest of the reference variant
 	Windows string `json:"windows"` // digest of the windows
 	Engine  string `json:"engine"`  // engine, kernels, activations and options
+	Batch   int    `json:"batch"`   // which of the windows' batches
 	Tokens  int    `json:"tokens"`
 	Hidden  int    `json:"hidden"`
 }
@@ -56,6 +57,11 @@ func Write(path string, key Key, rows []float32) (err error) {
 // replace writes a file beside path, waits until it is on the disk, and
 // renames it.
 func replace(path string, data []byte) error {
+	if stale, err := filepath.Glob(path + ".tmp*"); err == nil {
+		for _, s := range stale { // of a run that was killed while it wrote
+			os.Remove(s)
+		}
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
 	if err != nil {
 		return fmt.Errorf("rows: %w", err)

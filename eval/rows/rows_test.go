@@ -24,7 +24,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("read %v, %v, %v, want %v", got, ok, err, want)
 	}
 	for _, other := range []Key{
-		{"x", "w", "cpu", 3, 2}, {"v", "x", "cpu", 3, 2}, {"v", "w", "x", 3, 2}, {"v", "w", "cpu", 2, 3},
+		{"x", "w", "cpu", 0, 3, 2}, {"v", "x", "cpu", 0, 3, 2}, {"v", "w", "x", 0, 3, 2}, {"v", "w", "cpu", 1, 3, 2}, {"v", "w", "cpu", 0, 2, 3},
 	} {
 		if _, ok, err := Read(path, other); ok || err != nil {
 			t.Errorf("rows of another key are used: %v, %v", ok, err)

@@ -36,21 +36,21 @@ func (j *Job) score(ctx context.Context) error {
 	each := int64(tokens(j.Windows))
 	s := &scorer{job: j, head: head, total: each * int64(len(j.all()))}
 	batches := batches(j.Windows)
-	ref, err := s.reference(ctx, batches)
-	if err != nil {
-		return err
+	ref := make([][]float32, len(batches))
+	for i, b := range batches {
+		if ref[i], err = s.reference(ctx, b, i); err != nil {
+			return err
+		}
 	}
 	for _, v := range j.Variants {
 		if j.scored(v.Name()) {
 			s.leaveOut(each)
 			continue
 		}
-		at := 0
-		for _, b := range batches {
-			if err := s.variant(ctx, v, b, ref[at*head.Hidden():]); err != nil {
+		for i, b := range batches {
+			if err := s.variant(ctx, v, b, ref[i]); err != nil {
 				return err
 			}
-			at += tokens(b)
 		}
 	}
 	return nil
@@ -93,39 +93,18 @@ func (s *scorer) leaveOut(tokens int64) {
 	s.skip += tokens
 }
 
-// reference returns the reference's hidden states [tokens, hidden] of all
-// windows, kept or made, and records its own scores.
-func (s *scorer) reference(ctx context.Context, batches [][]datasets.Window) ([]float32, error) {
-	j := s.job
-	key := j.RowsKey
-	key.Tokens, key.Hidden = tokens(j.Windows), s.head.Hidden()
-	var ref []float32
-	if j.RowsPath != "" {
-		kept, ok, err := rows.Read(j.RowsPath, key)
-		if err == nil && ok { // a damaged file is made again
-			ref = kept
-			s.leaveOut(int64(key.Tokens))
-		}
+// reference returns the reference's hidden states [tokens, hidden] of a batch,
+// kept or made, and records its own scores.
+func (s *scorer) reference(ctx context.Context, batch []datasets.Window, index int) ([]float32, error) {
+	ref, err := s.referenceRows(ctx, batch, index)
+	if err != nil {
+		return nil, err
 	}
-	if ref == nil {
-		for _, b := range batches {
-			h, err := s.pass(ctx, j.Reference, b)
-			if err != nil {
-				return nil, err
-			}
-			ref = append(ref, h...)
-		}
-		if j.RowsPath != "" {
-			if err := rows.Write(j.RowsPath, key, ref); err != nil {
-				return nil, err
-			}
-		}
-	}
-	at := 0
-	for _, w := range j.Windows {
-		if !j.Recorder.HasScore(j.Reference.Name(), w.Text, w.Index) {
-			h := ref[at*key.Hidden : (at+len(w.Tokens))*key.Hidden]
-			if err := s.record(ctx, j.Reference.Name(), nil, w, h, h); err != nil {
+	d, at := s.head.Hidden(), 0
+	for _, w := range batch {
+		if !s.job.Recorder.HasScore(s.job.Reference.Name(), w.Text, w.Index) {
+			h := ref[at*d : (at+len(w.Tokens))*d]
+			if err := s.record(ctx, s.job.Reference.Name(), nil, w, h, h); err != nil {
 				return nil, err
 			}
 		}
@@ -134,7 +113,25 @@ func (s *scorer) reference(ctx context.Context, batches [][]datasets.Window) ([]
 	return ref, nil
 }
 
-// variant scores one variant on a batch whose reference states begin ref.
+func (s *scorer) referenceRows(ctx context.Context, batch []datasets.Window, index int) ([]float32, error) {
+	j := s.job
+	key := j.RowsKey
+	key.Batch, key.Tokens, key.Hidden = index, tokens(batch), s.head.Hidden()
+	path := fmt.Sprintf("%s.%d", j.RowsPath, index)
+	if j.RowsPath != "" {
+		if kept, ok, err := rows.Read(path, key); err == nil && ok { // a damaged file is made again
+			s.leaveOut(int64(key.Tokens))
+			return kept, nil
+		}
+	}
+	ref, err := s.pass(ctx, j.Reference, batch)
+	if err != nil || j.RowsPath == "" {
+		return ref, err
+	}
+	return ref, rows.Write(path, key, ref)
+}
+
+// variant scores one variant on a batch whose reference states are ref.
 func (s *scorer) variant(ctx context.Context, v *variant.Variant, batch []datasets.Window, ref []float32) error {
 	hidden, err := s.pass(ctx, v, batch)
 	if err != nil {

@@ -32,8 +32,9 @@ type Job struct {
 	Variants  []*variant.Variant // without the reference, in table order
 	Windows   []datasets.Window
 	Recorder  Recorder
-	// RowsPath is where the reference's hidden states are kept between runs; ""
-	// keeps them in memory only. RowsKey names what made them.
+	// RowsPath, with a number for each batch behind it, is where the reference's
+	// hidden states are kept between runs; "" keeps them in memory only. RowsKey
+	// names what made them.
 	RowsPath string
 	RowsKey  rows.Key
 	// Speed is nil where nothing is timed; SpeedTokens is the text of the timings.

@@ -290,6 +290,30 @@ func TestSpeedReloads(t *testing.T) {
 	}
 }
 
+// TestReferenceBatches keeps the reference's states batch by batch: what a run
+// finished of them, another does not make again.
+func TestReferenceBatches(t *testing.T) {
+	b, r := newBackend(), &recorder{}
+	j := newJob(t, b, r)
+	long := make([]token.ID, passTokens-2)
+	j.Windows[0] = datasets.Window{Text: "t", Tokens: long, Targets: make([]token.ID, len(long)), From: 5, To: 9}
+	b.stop = 3 // two layers of the first batch, one of the second
+	if err := j.Run(t.Context()); !errors.Is(err, errStopped) {
+		t.Fatal(err)
+	}
+	if len(r.scores) != 1 || r.scores[0].Window != 0 {
+		t.Errorf("%d windows are recorded of the first batch, want 1", len(r.scores))
+	}
+	again := newBackend()
+	j.Backend = again
+	if err := j.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if again.passes["bf16"] != 1 || len(r.scores) != 12 {
+		t.Errorf("%d passes of the reference, %d scores, want 1 and 12", again.passes["bf16"], len(r.scores))
+	}
+}
+
 func TestProgress(t *testing.T) {
 	j := newJob(t, newBackend(), &recorder{})
 	var steps []Step
