@@ -86,6 +86,11 @@ func printSpeeds(w io.Writer, c *results.Contents, asJSON bool) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	var told []results.Row
+	for _, r := range rows {
+		told = append(told, results.Row{Variant: results.Variant{Name: r.Name}, Prefill: r.Prefill, Decode: r.Decode})
+	}
+	printWarnings(w, told)
 	_, err := fmt.Fprintf(w, "%s, %d threads, %s kernels; medians [interval] of %d repetitions. Not Apple-silicon speeds.\n",
 		c.Run.Engine.Device, c.Run.Engine.Threads, c.Run.Engine.Kernels, c.Run.Speed.Repetitions)
 	return err
