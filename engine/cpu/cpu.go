@@ -136,7 +136,7 @@ func (b *Backend) Load(ctx context.Context, v *variant.Variant, tokens int) (eng
 		return nil, err
 	}
 	weights := variant.Sum(v.Plan()).BytesMain
-	scratch := dsv4.SessionBytes(o.c, tokens)
+	scratch := dsv4.SessionBytes(o.c, tokens) + b.scratchBytes(o.c, dsv4.SessionTokens(tokens), tokens)
 	if err := b.fits(v.Name(), need{"weights", weights}, need{"states and scratch", scratch}); err != nil {
 		return nil, err
 	}
@@ -155,7 +155,8 @@ func (b *Backend) Pass(ctx context.Context, v *variant.Variant, windows [][]toke
 		longest = max(longest, len(w))
 	}
 	layer := need{"the largest layer's weights", dsv4.LargestLayer(v.Plan())}
-	if err := b.fits(v.Name(), layer, need{"states and scratch", dsv4.PassBytes(o.c, total, longest)}); err != nil {
+	scratch := dsv4.PassBytes(o.c, windows) + b.scratchBytes(o.c, min(dsv4.PassTokens(o.c), total), longest)
+	if err := b.fits(v.Name(), layer, need{"states and scratch", scratch}); err != nil {
 		return nil, err
 	}
 	return dsv4.NewPass(ctx, o, o.c, v, windows)

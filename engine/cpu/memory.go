@@ -7,7 +7,38 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"assay/engine/cpu/kernel"
+	"assay/engine/dsv4"
 )
+
+// scratchBytes returns the most that the kernels' scratch takes for batches of
+// t tokens of sequences of up to longest: of the operation as a whole, and of
+// each thread.
+func (b *Backend) scratchBytes(c *dsv4.Config, t, longest int) int64 {
+	n, d, wide := c.HCMult, c.HiddenSize, c.MoEIntermediateSize
+	whole := max(t*((2+n)*n+n+1), t*c.NRoutedExperts, t*c.NumExpertsPerTok*d) + 2*t*wide
+
+	per := max(kernel.Panel/c.NumAttentionHeads, 1) // queries of an attention panel
+	pooled, blocks := 0, 0                          // entries that it lists, and that an indexer scores
+	for i := range c.NumHiddenLayers {
+		if r := c.Ratio(i); c.Indexed(i) {
+			blocks = longest / r
+			pooled = max(pooled, min(per*c.IndexTopK, blocks))
+		} else if r != 0 {
+			pooled = max(pooled, longest/r)
+		}
+	}
+	keys := min(c.SlidingWindow+per-1, longest) + pooled
+	cols := max(n*d, c.NumAttentionHeads*c.HeadDim/c.OGroups, c.OGroups*c.OLoraRank, c.QLoraRank, wide)
+	thread := max(
+		cols*kernel.Panel,
+		kernel.AttendRoom(c.HeadDim, keys),
+		selectTokens*c.IndexNHeads+(2*selectTokens+1)*blocks+kernel.IndexRoom(c.IndexHeadDim),
+		2*t*wide+max(d, wide)*kernel.Panel,
+	)
+	return 4 * (int64(whole) + int64(b.opt.Threads)*int64(thread))
+}
 
 // need is one part of what must fit.
 type need struct {

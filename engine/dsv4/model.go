@@ -78,6 +78,7 @@ type session struct {
 	m      *Model
 	states []*LayerState
 	pos    int
+	torn   error // ended a call between two layers, which stand at different positions since
 	ws     *workspace
 	x      Array
 	logits []float32
@@ -122,6 +123,9 @@ func (s *session) run(ctx context.Context, toks []token.ID, decode bool) ([]floa
 	if s.states == nil {
 		return nil, fmt.Errorf("dsv4: session is closed")
 	}
+	if s.torn != nil {
+		return nil, fmt.Errorf("dsv4: session is of no more use, a call on it ended midway: %w", s.torn)
+	}
 	if err := checkTokens(m.c, toks); err != nil {
 		return nil, err
 	}
@@ -131,6 +135,19 @@ func (s *session) run(ctx context.Context, toks []token.ID, decode bool) ([]floa
 	if err := s.room(len(toks)); err != nil {
 		return nil, err
 	}
+	hidden, err := s.layers(ctx, toks, decode)
+	if err != nil {
+		s.torn = err
+		return nil, err
+	}
+	s.pos += len(toks)
+	return hidden, nil
+}
+
+// layers is run without its checks. What errs here leaves some layers' states
+// behind others'.
+func (s *session) layers(ctx context.Context, toks []token.ID, decode bool) ([]float32, error) {
+	m := s.m
 	b := &Batch{Tokens: toks, Spans: []Span{{Len: len(toks), Pos: s.pos}}, Decode: decode}
 	m.ops.Embed(b, m.embed, s.x)
 	for i, l := range m.blocks {
@@ -142,11 +159,7 @@ func (s *session) run(ctx context.Context, toks []token.ID, decode bool) ([]floa
 	}
 	m.ops.HeadIn(b, m.tail.hc, m.tail.norm, s.x, s.ws.v)
 	hidden := make([]float32, len(toks)*m.c.HiddenSize)
-	if err := m.ops.Read(hidden, s.ws.v, 0); err != nil {
-		return nil, err
-	}
-	s.pos += len(toks)
-	return hidden, nil
+	return hidden, m.ops.Read(hidden, s.ws.v, 0)
 }
 
 func (s *session) Prefill(ctx context.Context, toks []token.ID, yield func(engine.LogProbs) error) error {

@@ -3,6 +3,7 @@ package dsv4
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"assay/engine/token"
@@ -39,11 +40,44 @@ func PassTokens(c *Config) int {
 	return int(min(max(passBytes/WorkspaceBytes(c, 1), 128), 4096))
 }
 
-// PassBytes returns the activations that a pass over windows of the given
-// total and greatest length holds, in bytes, without any weight.
-func PassBytes(c *Config, total, longest int) int64 {
-	streams := int64(total) * int64(c.HCMult*c.HiddenSize) * 4
-	return streams + WorkspaceBytes(c, min(PassTokens(c), total)) + StateBytes(c, longest, 4)/int64(c.NumHiddenLayers)
+// PassBytes returns what a pass over windows holds beside weights, in bytes:
+// streams and final hidden states, arrays between operations, rotary tables,
+// and the states in one layer of the windows that run together.
+func PassBytes(c *Config, windows [][]token.ID) int64 {
+	var total, longest int
+	var states int64
+	for _, n := range together(c, windows) {
+		var sum int64
+		for _, w := range windows[:n] {
+			var most int64
+			for i := range c.NumHiddenLayers {
+				most = max(most, layerElements(c, i, len(w)))
+			}
+			sum += 4 * most
+			total += len(w)
+			longest = max(longest, len(w))
+		}
+		states = max(states, sum)
+		windows = windows[n:]
+	}
+	streams := int64(total) * int64((c.HCMult+1)*c.HiddenSize) * 4
+	return streams + WorkspaceBytes(c, min(PassTokens(c), total)) + ropeBytes(c, longest) + states
+}
+
+// together cuts windows into groups that run together, by how many are in each:
+// up to PassTokens tokens, or one longer window.
+func together(c *Config, windows [][]token.ID) (groups []int) {
+	most := PassTokens(c)
+	for len(windows) > 0 {
+		n, toks := 0, 0
+		for n < len(windows) && (n == 0 || toks+len(windows[n]) <= most) {
+			toks += len(windows[n])
+			n++
+		}
+		groups = append(groups, n)
+		windows = windows[n:]
+	}
+	return groups
 }
 
 // NewPass starts a pass: the windows' embeddings.
@@ -64,31 +98,22 @@ func NewPass(ctx context.Context, ops Ops, c *Config, w Weights, windows [][]tok
 	if p.ropes, err = loadRopes(ops, c, longest); err != nil {
 		return nil, err
 	}
-	most := PassTokens(c)
-	for len(windows) > 0 {
-		n, toks := 0, 0
-		for n < len(windows) && (n == 0 || toks+len(windows[n]) <= most) {
-			toks += len(windows[n])
-			n++
-		}
-		if err := p.addGroup(windows[:n], toks); err != nil {
+	for _, n := range together(c, windows) {
+		if err := p.addGroup(windows[:n]); err != nil {
 			return nil, err
 		}
 		windows = windows[n:]
 	}
-	if p.ws, err = newWorkspace(ops, c, min(most, p.tokens)); err != nil {
+	if p.ws, err = newWorkspace(ops, c, min(PassTokens(c), p.tokens)); err != nil {
 		return nil, err
 	}
 	return p, p.embed(ctx)
 }
 
-func (p *Pass) addGroup(windows [][]token.ID, toks int) error {
-	g := group{windows: windows, toks: make([]token.ID, 0, toks)}
-	for _, w := range windows {
-		g.toks = append(g.toks, w...)
-	}
+func (p *Pass) addGroup(windows [][]token.ID) error {
+	g := group{windows: windows, toks: slices.Concat(windows...)}
 	var err error
-	g.x, err = p.ops.NewArray(toks * p.c.HCMult * p.c.HiddenSize)
+	g.x, err = p.ops.NewArray(len(g.toks) * p.c.HCMult * p.c.HiddenSize)
 	p.groups = append(p.groups, g)
 	return err
 }

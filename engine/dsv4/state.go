@@ -61,24 +61,37 @@ func (s *LayerState) free(mem Memory) {
 func StateBytes(c *Config, tokens, size int) int64 {
 	var n int64
 	for i := range c.NumHiddenLayers {
-		n += int64(c.SlidingWindow * c.HeadDim)
-		if r := c.Ratio(i); r != 0 {
-			n += poolElements(r, c.HeadDim, tokens)
-			if c.Indexed(i) {
-				n += poolElements(r, c.IndexHeadDim, tokens)
-			}
-		}
+		n += layerElements(c, i, tokens)
 	}
 	return n * int64(size)
+}
+
+// layerElements returns the elements of one layer's state.
+func layerElements(c *Config, layer, tokens int) int64 {
+	n := int64(c.SlidingWindow * c.HeadDim)
+	if r := c.Ratio(layer); r != 0 {
+		n += poolElements(r, c.HeadDim, tokens)
+		if c.Indexed(layer) {
+			n += poolElements(r, c.IndexHeadDim, tokens)
+		}
+	}
+	return n
 }
 
 func poolElements(ratio, width, tokens int) int64 {
 	return int64(2*poolSlots(ratio)*compressorWidth(ratio, width)) + int64(tokens/ratio)*int64(width)
 }
 
+// SessionTokens returns the most tokens that a session of up to tokens tokens
+// runs at once.
+func SessionTokens(tokens int) int { return min(tokens, prefillTokens) }
+
 // SessionBytes returns the states and arrays of a session of up to tokens
 // tokens, in bytes, without any weight.
 func SessionBytes(c *Config, tokens int) int64 {
-	at := min(tokens, prefillTokens)
-	return StateBytes(c, tokens, 4) + WorkspaceBytes(c, at) + int64(at*c.HCMult*c.HiddenSize*4) + int64(tokens*c.QKRopeHeadDim*8)
+	at := SessionTokens(tokens)
+	return StateBytes(c, tokens, 4) + WorkspaceBytes(c, at) + int64(at*c.HCMult*c.HiddenSize*4) + ropeBytes(c, tokens)
 }
+
+// ropeBytes returns the bytes of both rotary tables.
+func ropeBytes(c *Config, tokens int) int64 { return int64(tokens) * int64(c.QKRopeHeadDim) * 8 }
