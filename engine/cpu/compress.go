@@ -117,7 +117,9 @@ func (o *ops) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
 }
 
 // topBlocks writes to picks the indices of the len(picks) largest scores, ties
-// to the lower index, in ascending order, then −1. room is as long as scores.
+// to the lower index, in ascending order, then −1. A NaN ranks first, so that
+// what made it shows; scores holds +Inf for it afterwards. room is as long as
+// scores.
 func topBlocks(picks []int32, scores, room []float32) {
 	k := len(picks)
 	if len(scores) <= k {
@@ -128,6 +130,11 @@ func topBlocks(picks []int32, scores, room []float32) {
 			}
 		}
 		return
+	}
+	for i, v := range scores {
+		if v != v {
+			scores[i] = float32(math.Inf(1))
+		}
 	}
 	least := kthLargest(append(room[:0], scores...), k)
 	above := 0
@@ -146,12 +153,10 @@ func topBlocks(picks []int32, scores, room []float32) {
 			n++
 		}
 	}
-	for ; n < k; n++ { // only where scores are NaN
-		picks[n] = -1
-	}
 }
 
-// kthLargest returns the k-th largest of v, which it reorders. k is 1..len(v).
+// kthLargest returns the k-th largest of v, which it reorders. k is 1..len(v),
+// and no element is a NaN.
 func kthLargest(v []float32, k int) float32 {
 	lo, hi := 0, len(v)-1
 	for lo < hi {

@@ -40,12 +40,13 @@ func sqrtSoftplus(l float32) float32 {
 }
 
 // topExperts writes the largest scores' indices to picks, largest first, ties
-// to the lower index. It uses up scores.
+// to the lower index. A NaN is taken before any number, so that the token's
+// weights become NaN. It uses up scores.
 func topExperts(picks []int32, scores []float32) {
 	for i := range picks {
 		best := 0
 		for e, v := range scores {
-			if v > scores[best] {
+			if v > scores[best] || v != v {
 				best = e
 			}
 		}
@@ -168,12 +169,20 @@ func (f *feed) expert(worker, i int) {
 	f.o.k.MatMul(&kernel.MatMul{W: &w[2].Matrix, To: d, X: g, LdX: wide, Y: f.parts, LdY: d, YIdx: l.out, N: n, Panel: panel})
 }
 
+// expertDecode is expert for one token, who may have picked an expert twice.
 func (f *feed) expertDecode(worker, i int) {
-	w, weight, out := f.shared, float32(1), f.y
-	if i >= 0 {
-		l := f.lists[i]
-		w, weight, out = f.routed[l.expert], f.weights[l.out[0]], f.parts[int(l.out[0])*f.o.c.HiddenSize:]
+	if i < 0 {
+		f.feedOne(worker, f.shared, 1, f.y)
+		return
 	}
+	l := f.lists[i]
+	for _, at := range l.out {
+		f.feedOne(worker, f.routed[l.expert], f.weights[at], f.parts[int(at)*f.o.c.HiddenSize:])
+	}
+}
+
+// feedOne runs one expert on one token.
+func (f *feed) feedOne(worker int, w [3]*matrix, weight float32, out []float32) {
 	wide, d := w[0].Rows, w[0].Cols
 	room := f.o.scratch(worker, 2*wide+max(wide, d))
 	g, up, sums := room[:wide], room[wide:2*wide], room[2*wide:]

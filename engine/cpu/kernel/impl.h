@@ -322,7 +322,7 @@ STATIC void index_scores(const float *q, const float *w, long m, long heads, lon
       for (long a = 0; a < k; a++)
         for (int l = 0; l < lanes; l++) {
           float v = s[a * PANEL + l];
-          out[(from + l) / heads * n + i + a] += w[from + l] * (v > 0 ? v : 0);
+          out[(from + l) / heads * n + i + a] += w[from + l] * (v < 0 ? 0 : v); // a NaN stays one
         }
     }
   }
