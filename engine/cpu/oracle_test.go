@@ -7,119 +7,27 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	"assay/datasets"
-	"assay/engine/checkpoint"
-	"assay/engine/dsv4"
+	"assay/engine/dsv4/dsv4test"
 	"assay/engine/token"
-	"assay/engine/variant"
 	"assay/eval"
-	"assay/refmodel"
 )
 
-// source opens the reference model.
-func source(t testing.TB) variant.Source {
-	t.Helper()
-	ck, err := checkpoint.New(refmodel.Files())
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := dsv4.Source(ck)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return src
-}
-
-func newVariant(t testing.TB, name string) *variant.Variant {
-	t.Helper()
-	r, err := variant.Parse(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := variant.New(source(t), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// encode returns the tokens of a text.
-func encode(t testing.TB, text string) []token.ID {
-	t.Helper()
-	tok, err := token.New(refmodel.Files()["tokenizer.json"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tok.Close()
-	ids, err := tok.Encode(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ids
-}
-
-// heldout returns the tokens of each stratum.
-func heldout(t testing.TB) (ids [][]token.ID) {
-	t.Helper()
-	texts, err := datasets.Heldout()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, x := range texts {
-		ids = append(ids, encode(t, string(x.Data)))
-	}
-	return ids
-}
-
-// hidden takes windows through a variant.
-func hidden(t testing.TB, b *Backend, v *variant.Variant, windows [][]token.ID) []float32 {
-	t.Helper()
-	p, err := b.Pass(t.Context(), v, windows)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	for range p.Layers() {
-		if err := p.Layer(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h, err := p.Hidden(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-// logProbs returns the distributions [tokens, vocab] of windows.
-func logProbs(t testing.TB, b *Backend, v *variant.Variant, windows [][]token.ID) (p []float32, vocab int) {
-	t.Helper()
-	h := hidden(t, b, v, windows)
-	head, err := b.Head(t.Context(), v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p = make([]float32, len(h)/head.Hidden()*head.Vocab())
-	if err := head.LogProbs(t.Context(), h, p); err != nil {
-		t.Fatal(err)
-	}
-	return p, head.Vocab()
-}
-
-func newBackend(t testing.TB, opt Options) *Backend {
-	t.Helper()
-	b, err := New(opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
+// nearTie is a selection that the oracle decided by a hair: another float32
+// sum may take left_out for chosen.
+type nearTie struct {
+	Window, Position, Layer int
+	Kind                    string
+	Gap                     float64
+	Chosen                  int32
+	LeftOut                 int32 `json:"left_out"`
 }
 
 // oracleFile is oracle/oracle.json; see oracle/README.md.
@@ -133,56 +41,71 @@ type oracleFile struct {
 		KL       []float64 `json:"kl"`
 		Top1     []float64 `json:"top1"`
 		NLL      []float64 `json:"nll"`
-		NearTies []struct {
-			Window, Position, Layer int
-			Kind                    string
-			Gap                     float64
-		} `json:"near_ties"`
+		NearTies []nearTie `json:"near_ties"`
 	} `json:"variants"`
 }
 
 // TestOracle holds the engine against transformers in float32 on the project's
 // own text: 4 windows of 1024 tokens, bf16 and four variants. Log-probabilities
-// agree to RMS 2e-5, about ten times what was seen; where a selection falls the
-// other way, which only one of the oracle's near ties may do, they agree before.
+// agree to RMS 2e-5, about ten times what was seen, up to the first near tie of
+// the oracle's list that the engine is seen to decide the other way.
 func TestOracle(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("..", "..", "oracle", "oracle.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var o oracleFile
-	if err := json.Unmarshal(data, &o); err != nil {
-		t.Fatal(err)
-	}
+	readJSON(t, filepath.Join("..", "..", "oracle", "oracle.json"), &o)
 	windows, targets := oracleWindows(t, o)
-	b := newBackend(t, Options{})
-	ref, vocab := logProbs(t, b, newVariant(t, "bf16"), windows)
-	for name, want := range o.Variants {
+	b, c := newBackend(t, Options{}), config(t)
+	var ref []float32
+	for _, name := range slices.SortedFunc(maps.Keys(o.Variants), bf16First) {
+		want := o.Variants[name]
 		raw, err := base64.StdEncoding.DecodeString(want.LogP)
 		if err != nil || len(raw) != 4*4*1024 {
 			t.Fatalf("%s: %d bytes of log-probabilities: %v", name, len(raw), err)
 		}
-		got := ref
-		if name != "bf16" {
-			got, _ = logProbs(t, b, newVariant(t, name), windows)
+		seen := &dsv4test.Observer{Ops: newOps(b, c), C: c}
+		_, got := states(t, seen, c, newVariant(t, name), windows)
+		if ref == nil {
+			ref = got
 		}
+		first := turned(t, name, seen.Log.All, want.NearTies, len(windows))
 		for w := range windows {
 			expect := make([]float64, 1024)
 			for i := range expect {
 				expect[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[4*(1024*w+i):])))
 			}
-			ties := map[int]string{}
-			for _, n := range want.NearTies {
-				if n.Window == w {
-					ties[n.Position] += fmt.Sprintf(" layer %d, %s, gap %.1e;", n.Layer, n.Kind, n.Gap)
-				}
-			}
-			at := 1024 * w * vocab
-			p, q := ref[at:at+1024*vocab], got[at:at+1024*vocab]
-			checkLogProbs(t, name, w, q, targets[w], expect, ties)
-			checkMeans(t, name, w, p, q, targets[w], means{want.NLL[w], want.KL[w], want.Top1[w]})
+			at := 1024 * w * c.VocabSize
+			p, q := ref[at:at+1024*c.VocabSize], got[at:at+1024*c.VocabSize]
+			checkLogProbs(t, fmt.Sprintf("%s, window %d", name, w), q, targets[w], expect, first[w])
+			checkMeans(t, fmt.Sprintf("%s, window %d", name, w), p, q, targets[w], means{want.NLL[w], want.KL[w], want.Top1[w]})
 		}
 	}
+}
+
+// bf16First orders names, the reference's first.
+func bf16First(a, b string) int {
+	if (a == "bf16") != (b == "bf16") {
+		return map[bool]int{true: -1, false: 1}[a == "bf16"]
+	}
+	return strings.Compare(a, b)
+}
+
+// turned names the near ties that fell the other way and returns the first
+// position of one in each window, 1024 where there is none.
+func turned(t *testing.T, name string, log []dsv4test.Selection, ties []nearTie, windows int) []int {
+	t.Helper()
+	first := slices.Repeat([]int{1024}, windows)
+	for _, s := range log {
+		for _, n := range ties {
+			if n.Kind != s.Kind || n.Layer != s.Layer || n.Window != s.Window || n.Position != s.Position {
+				continue
+			}
+			if slices.Contains(s.Picks, n.LeftOut) && !slices.Contains(s.Picks, n.Chosen) {
+				t.Logf("%s, window %d, position %d, layer %d, %s: took %d where transformers took %d, gap %.1e",
+					name, n.Window, n.Position, n.Layer, n.Kind, n.LeftOut, n.Chosen, n.Gap)
+				first[n.Window] = min(first[n.Window], n.Position)
+			}
+		}
+	}
+	return first
 }
 
 // oracleWindows cuts the oracle's windows from the held-out text.
@@ -201,28 +124,25 @@ func oracleWindows(t *testing.T, o oracleFile) (windows, targets [][]token.ID) {
 	return windows, targets
 }
 
-// checkLogProbs compares one window up to the first position where a selection
-// fell the other way.
-func checkLogProbs(t *testing.T, name string, window int, got []float32, targets []token.ID, want []float64, ties map[int]string) {
+// checkLogProbs compares one window's first n log-probabilities, and says how far
+// off the others are.
+func checkLogProbs(t *testing.T, what string, got []float32, targets []token.ID, want []float64, n int) {
 	t.Helper()
 	vocab := len(got) / len(targets)
-	var sum float64
-	n := 0
+	var before, after, worst float64
 	for i, id := range targets {
 		d := float64(got[i*vocab+int(id)]) - want[i]
-		if math.Abs(d) > 1e-4 {
-			if ties[i] == "" {
-				t.Errorf("%s, window %d: log p at %d is off by %.2e, and no near tie is known there", name, window, i, d)
-			} else {
-				t.Logf("%s, window %d, position %d: a near tie fell the other way:%s", name, window, i, ties[i])
-			}
-			break
+		if i >= n {
+			after += d * d
+			continue
 		}
-		sum += d * d
-		n++
+		before += d * d
+		worst = max(worst, math.Abs(d))
 	}
-	if rms := math.Sqrt(sum / float64(max(n, 1))); rms > 2e-5 {
-		t.Errorf("%s, window %d: RMS %.2e over %d tokens, want 2e-5", name, window, rms, n)
+	before, after = math.Sqrt(before/float64(max(n, 1))), math.Sqrt(after/float64(max(len(targets)-n, 1)))
+	t.Logf("%s: RMS %.2e over %d tokens, at most %.1e; %.2e over the other %d", what, before, n, worst, after, len(targets)-n)
+	if !(before < 2e-5 && worst < 1e-4) {
+		t.Errorf("%s: RMS %.2e over %d tokens, at most %.2e, want 2e-5 and 1e-4", what, before, n, worst)
 	}
 }
 
@@ -231,7 +151,7 @@ type means struct{ nll, kl, top1 float64 }
 
 // checkMeans compares a window's means, loosely enough for a near tie: NLL
 // within 5e-4 nats, KL within 2 %, top-1 within 0.003.
-func checkMeans(t *testing.T, name string, window int, ref, got []float32, targets []token.ID, want means) {
+func checkMeans(t *testing.T, what string, ref, got []float32, targets []token.ID, want means) {
 	t.Helper()
 	vocab := len(got) / len(targets)
 	var m means
@@ -247,7 +167,7 @@ func checkMeans(t *testing.T, name string, window int, ref, got []float32, targe
 		}
 	}
 	if math.Abs(m.nll-want.nll) > 5e-4 || math.Abs(m.kl-want.kl) > 0.02*want.kl || math.Abs(m.top1-want.top1) > 0.003 {
-		t.Errorf("%s, window %d: NLL %.5f, KL %.5f, top-1 %.4f, want %.5f, %.5f, %.4f", name, window, m.nll, m.kl, m.top1, want.nll, want.kl, want.top1)
+		t.Errorf("%s: NLL %.5f, KL %.5f, top-1 %.4f, want %.5f, %.5f, %.4f", what, m.nll, m.kl, m.top1, want.nll, want.kl, want.top1)
 	}
 }
 
@@ -274,7 +194,8 @@ func readJSON(t *testing.T, path string, v any) {
 }
 
 // TestSharedOracle holds bf16 against transformers' log-probabilities of four
-// other windows, with the near ties that are known there.
+// other windows, up to the near ties that are known there: specification 7.4,
+// and window 0's, which transformers itself decides one way or the other.
 func TestSharedOracle(t *testing.T) {
 	var o struct {
 		IDs  []token.ID `json:"ids"`
@@ -285,13 +206,17 @@ func TestSharedOracle(t *testing.T) {
 	for i := range 4 {
 		windows = append(windows, o.IDs[1024*i:1024*(i+1)])
 	}
-	got, vocab := logProbs(t, newBackend(t, Options{}), newVariant(t, "bf16"), windows)
-	ties := [4]map[int]string{
-		0: {1013: " layer 6, router, experts 1 and 29, gap 2.7e-7"},
-		2: {850: " layer 6, indexer, blocks 101 and 103, gap 2.9e-5"},
-	}
+	b, c := newBackend(t, Options{}), config(t)
+	seen := &dsv4test.Observer{Ops: newOps(b, c), C: c}
+	_, got := states(t, seen, c, newVariant(t, "bf16"), windows)
+	// What the oracle took is not recorded: its log-probabilities are those of the
+	// other candidate than the engine's.
+	first := turned(t, "bf16", seen.Log.All, []nearTie{
+		{0, 1013, 6, "router", 2.7e-7, 29, 1}, {0, 1013, 6, "router", 2.7e-7, 1, 29},
+		{2, 850, 6, "indexer", 2.9e-5, 101, 103}, {2, 850, 6, "indexer", 2.9e-5, 103, 101},
+	}, len(windows))
 	for w := range windows {
-		checkLogProbs(t, "bf16", w, got[1024*w*vocab:][:1024*vocab], o.IDs[1024*w+1:1024*w+1025], o.LogP[1024*w:][:1024], ties[w])
+		checkLogProbs(t, fmt.Sprintf("window %d", w), got[1024*w*c.VocabSize:][:1024*c.VocabSize], o.IDs[1024*w+1:1024*w+1025], o.LogP[1024*w:][:1024], first[w])
 	}
 }
 
@@ -300,6 +225,7 @@ func TestSharedOracle(t *testing.T) {
 func TestSharedVariants(t *testing.T) {
 	dir := sharedFolder(t)
 	var o struct {
+		Digest   string                                     `json:"fnv1a64_of_first_8193_ids"`
 		Variants map[string]struct{ NLL, KL, Top1 float64 } `json:"variants"`
 	}
 	readJSON(t, filepath.Join(dir, "refmodel", "variants.json"), &o)
@@ -307,20 +233,25 @@ func TestSharedVariants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := encode(t, string([]rune(strings.ToValidUTF8(string(data), ""))[:60000]))
+	ids, err := encode(string([]rune(string(data))[:60000]))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var windows [][]token.ID
 	for i := range 8 {
 		windows = append(windows, ids[1024*i:1024*(i+1)])
 	}
 	b := newBackend(t, Options{})
-	ref, _ := logProbs(t, b, newVariant(t, "bf16"), windows)
-	for name, want := range o.Variants {
-		got := ref
+	var ref []float32
+	if len(o.Variants) < 20 {
+		t.Errorf("%d variants, want the grid, bf16 and one by MLX's CPU rule", len(o.Variants))
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(o.Variants), bf16First) {
+		want := o.Variants[name]
+		got, _ := logProbs(t, b, newVariant(t, name), windows)
 		if name == "bf16" {
-			want.Top1 = 1
-		} else {
-			got, _ = logProbs(t, b, newVariant(t, name), windows)
+			ref, want.Top1 = got, 1
 		}
-		checkMeans(t, name, 0, ref, got, ids[1:8193], means{want.NLL, want.KL, want.Top1})
+		checkMeans(t, name, ref, got, ids[1:8193], means{want.NLL, want.KL, want.Top1})
 	}
 }

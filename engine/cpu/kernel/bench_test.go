@@ -6,32 +6,177 @@ import (
 	"testing"
 )
 
-func BenchmarkMatMul(b *testing.B) {
-	for _, name := range []string{"avx512", "avx2", "base"} {
-		set, err := For(name)
-		if err != nil {
-			continue
-		}
-		for _, f := range []Matrix{{Kind: F32}, {Kind: BF16}, {Kind: Affine, Bits: 8, Group: 32}, {Kind: Affine, Bits: 4, Group: 32}, {Kind: Affine, Bits: 3, Group: 32}, {Kind: MXFP4}, {Kind: MXFP8}} {
-			for _, n := range []int{192, 1024} {
-				b.Run(fmt.Sprintf("%s/kind=%d-%d/n=%d", name, f.Kind, f.Bits, n), func(b *testing.B) {
-					m := f
-					m.Rows, m.Cols = 256, 256
-					m.Codes = make([]byte, 4*m.Rows*m.Cols)
-					m.Scales = make([]byte, m.Rows*m.Cols)
-					m.Biases = make([]byte, m.Rows*m.Cols)
-					x := make([]float32, n*m.Cols)
-					for i := range x {
-						x[i] = rand.Float32()
-					}
-					y := make([]float32, n*m.Rows)
-					p := make([]float32, m.Cols*Panel)
-					for b.Loop() {
-						set.MatMul(&MatMul{W: &m, To: m.Rows, X: x, LdX: m.Cols, Y: y, LdY: m.Rows, N: n, Panel: p})
-					}
-					b.ReportMetric(2*float64(n*m.Rows*m.Cols)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-				})
-			}
+// benchFormats are the formats that variants of the grid use, and native ones.
+var benchFormats = []Matrix{
+	{Kind: F32}, {Kind: BF16}, {Kind: Affine, Bits: 8, Group: 32}, {Kind: Affine, Bits: 6, Group: 64},
+	{Kind: Affine, Bits: 4, Group: 32}, {Kind: Affine, Bits: 3, Group: 32}, {Kind: MXFP4}, {Kind: MXFP8},
+}
+
+func (m Matrix) benchName() string {
+	names := map[Kind]string{F32: "f32", BF16: "bf16", MXFP4: "mxfp4", MXFP8: "mxfp8"}
+	if m.Kind == Affine {
+		return fmt.Sprintf("affine%dg%d", m.Bits, m.Group)
+	}
+	return names[m.Kind]
+}
+
+// zeros makes a matrix whose codes are all 0: kernels take as long as for others.
+func zeros(m Matrix, rows, cols int) *Matrix {
+	m.Rows, m.Cols = rows, cols
+	bits := map[Kind]int{F32: 32, BF16: 16, Affine: m.Bits, MXFP4: 4, MXFP8: 8}[m.Kind]
+	m.Codes = make([]byte, rows*cols*bits/8)
+	switch m.Kind {
+	case Affine:
+		m.Scales, m.Biases = make([]byte, 2*rows*cols/m.Group), make([]byte, 2*rows*cols/m.Group)
+	case MXFP4, MXFP8:
+		m.Scales = make([]byte, rows*cols/32)
+	}
+	return &m
+}
+
+func (m *Matrix) benchBytes() int { return len(m.Codes) + len(m.Scales) + len(m.Biases) }
+
+// each runs f with every set that this machine has.
+func each(b *testing.B, name string, f func(*testing.B, *Set)) {
+	for _, n := range Names {
+		if set, err := For(n); err == nil {
+			b.Run(n+"/"+name, func(b *testing.B) { f(b, set) })
 		}
 	}
+}
+
+func rate(b *testing.B, each float64, unit string) {
+	b.ReportMetric(each*float64(b.N)/b.Elapsed().Seconds()/1e9, unit)
+}
+
+func random(n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = rand.Float32() - 0.5
+	}
+	return x
+}
+
+func BenchmarkMatMul(b *testing.B) {
+	for _, f := range benchFormats {
+		for _, n := range []int{1, 12, 192, 1024} {
+			each(b, fmt.Sprintf("%s/n=%d", f.benchName(), n), func(b *testing.B, s *Set) {
+				m := zeros(f, 256, 256)
+				x, y, p := random(n*m.Cols), make([]float32, n*m.Rows), make([]float32, m.Cols*Panel)
+				for b.Loop() {
+					s.MatMul(&MatMul{W: m, To: m.Rows, X: x, LdX: m.Cols, Y: y, LdY: m.Rows, N: n, Panel: p})
+				}
+				rate(b, 2*float64(n*m.Rows*m.Cols), "GFLOP/s")
+			})
+		}
+	}
+}
+
+// BenchmarkMatVec reads 1 M weights, which the caches of one core do not hold in
+// most formats.
+func BenchmarkMatVec(b *testing.B) {
+	for _, f := range benchFormats {
+		each(b, f.benchName(), func(b *testing.B, s *Set) {
+			m := zeros(f, 1024, 1024)
+			x, y, sums := random(m.Cols), make([]float32, m.Rows), random(m.Cols/32)
+			for b.Loop() {
+				s.MatVec(m, 0, m.Rows, x, sums, y)
+			}
+			rate(b, float64(m.benchBytes()), "GB/s")
+			rate(b, 2*float64(m.Rows*m.Cols), "GFLOP/s")
+		})
+	}
+}
+
+func BenchmarkAttend(b *testing.B) {
+	for _, d := range []int{128, 512} {
+		for _, n := range []int{131, 640} {
+			each(b, fmt.Sprintf("d=%d/keys=%d", d, n), func(b *testing.B, s *Set) {
+				a := Attend{Q: random(Panel * d), O: make([]float32, Panel*d), D: d, Scale: 0.1,
+					Sinks: make([]float32, Panel), Room: make([]float32, AttendRoom(d, n))}
+				a.Base[0] = random(n * d)
+				for l := range Panel {
+					a.Lane = append(a.Lane, int64(l*d))
+				}
+				for i := range n {
+					a.ID, a.See = append(a.ID, uint32(i)), append(a.See, ^uint32(0))
+				}
+				for b.Loop() {
+					s.Attend(&a)
+				}
+				rate(b, 4*float64(Panel*n*d), "GFLOP/s")
+			})
+		}
+	}
+}
+
+func BenchmarkIndexScores(b *testing.B) {
+	for _, n := range []int{256, 4096} {
+		each(b, fmt.Sprintf("blocks=%d", n), func(b *testing.B, s *Set) {
+			const m, heads, d = 32, 4, 64
+			q, w, keys := random(m*heads*d), random(m*heads), random(n*d)
+			out, room := make([]float32, m*n), make([]float32, IndexRoom(d))
+			for b.Loop() {
+				s.IndexScores(q, w, m, heads, d, keys, n, out, room)
+			}
+			rate(b, 2*float64(m*heads*d*n), "GFLOP/s")
+		})
+	}
+}
+
+func BenchmarkPool(b *testing.B) {
+	for _, n := range []int{8, 128} {
+		each(b, fmt.Sprintf("rows=%d", n), func(b *testing.B, s *Set) {
+			const width = 512
+			v, g, out := random(n*width), random(n*width), make([]float32, width)
+			rows := make([]int64, n)
+			for i := range rows {
+				rows[i] = int64(i * width)
+			}
+			for b.Loop() {
+				s.Pool(v, g, rows, nil, nil, out)
+			}
+			rate(b, 8*float64(n*width), "GB/s")
+		})
+	}
+}
+
+// BenchmarkStreams are the kernels that go through arrays once or twice. Bytes
+// are those read and written.
+func BenchmarkStreams(b *testing.B) {
+	const n, m = 4096, 4
+	x, w, y := random(n), random(n), make([]float32, n)
+	streams, comb := random(m*n), random(m*m)
+	for _, k := range []struct {
+		name  string
+		bytes int
+		f     func(*Set)
+	}{
+		{"norm", 4 * 3 * n, func(s *Set) { s.Norm(x, w, y, 1e-6) }},
+		{"squares", 4 * n, func(s *Set) { s.SumSquares(x) }},
+		{"mix", 4 * (m + 1) * n, func(s *Set) { s.Mix(comb[:m], streams, y) }},
+		{"remix", 4 * (2*m + 1) * n, func(s *Set) { clear(x); s.Remix(comb[:m], comb, x, streams) }},
+		{"swiglu", 4 * 3 * n, func(s *Set) { s.SwiGLU(y, w, 10, 1) }},
+		{"logsoftmax", 4 * 2 * n, func(s *Set) { s.LogSoftmax(y) }},
+		{"exp", 4 * 2 * n, func(s *Set) { clear(y); s.Exp(y) }},
+	} {
+		each(b, k.name, func(b *testing.B, s *Set) {
+			for b.Loop() {
+				k.f(s)
+			}
+			rate(b, float64(k.bytes), "GB/s")
+		})
+	}
+}
+
+func BenchmarkSinkhorn(b *testing.B) {
+	each(b, "tokens=64", func(b *testing.B, s *Set) {
+		const t, m = 64, 4
+		mixes, rho, base := random((2+m)*m*t), random(t), random((2+m)*m)
+		pre, out := make([]float32, m*t), make([]float32, (m+m*m)*t)
+		for b.Loop() {
+			s.Sinkhorn(mixes, rho, base, [3]float32{1, 1, 1}, m, 20, 1e-6, pre, out)
+		}
+		rate(b, t*39*m*m*2, "GFLOP/s") // a sum and a product an element and step
+	})
 }

@@ -18,6 +18,9 @@ const (
 	MXFP8
 )
 
+// Names lists all kernel sets, the best first. A machine runs some of them.
+var Names = []string{"avx512", "avx2", "neon", "base"}
+
 // Panel is how many output rows, or attention lanes, the kernels work on at
 // once.
 const Panel = 32

@@ -30,6 +30,12 @@ type (
 func (a array) Len() int { return len(a) }
 func (a ints) Len() int  { return len(a) }
 
+// Floats makes an array of Naive's, for tests of one operation.
+func Floats(v []float32) dsv4.Array { return array(wide(v)) }
+
+// Ints makes an array of whole numbers of Naive's.
+func Ints(v []int32) dsv4.Array { return ints(v) }
+
 type (
 	matrix struct {
 		rows, cols int

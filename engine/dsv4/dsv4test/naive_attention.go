@@ -63,7 +63,7 @@ func (n *Naive) key(v, norm []float64, r dsv4.Weight, pos int) {
 	n.normed(v, norm)
 	n.rotate(v, r, pos, 1)
 	if n.Options.KVSim {
-		round(v[:len(v)-n.C.QKRopeHeadDim], 64, 448, 1e-4, e4m3Values)
+		RoundFP8(v[:len(v)-n.C.QKRopeHeadDim])
 	}
 }
 
@@ -82,7 +82,7 @@ func (n *Naive) IndexQueries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
 func (n *Naive) indexRound(v []float64) {
 	if n.Options.KVSim {
 		Hadamard(v)
-		round(v, 32, 6, 6*math.Ldexp(1, -126), e2m1Values)
+		RoundFP4(v)
 	}
 }
 
@@ -195,7 +195,7 @@ func (n *Naive) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
 			}
 			out := picks.(ints)[t*k:][:k]
 			gap := largest(out, scores)
-			n.Log.add(Selection{Kind: "indexer", Token: t, Picks: out, Gap: gap})
+			n.Log.note(n.C, b, "indexer", t, out, gap)
 		}
 	}
 }
@@ -327,19 +327,30 @@ func Hadamard(v []float64) {
 	}
 }
 
-// round takes v through a small format in blocks, each with the power-of-two
-// scale that brings its maximum, at least floor, to most.
+// RoundFP8 takes v through FP8 E4M3 in blocks of 64, as kv_sim does.
+func RoundFP8(v []float64) { round(v, 64, 448, 1e-4, e4m3Values) }
+
+// RoundFP4 takes v through FP4 E2M1 in blocks of 32, as kv_sim does.
+func RoundFP4(v []float64) { round(v, 32, 6, 6*math.Ldexp(1, -126), e2m1Values) }
+
+// round takes v through a small format in blocks, each with its own scale.
 func round(v []float64, block int, most, floor float64, values []float64) {
 	for ; len(v) > 0; v = v[block:] {
-		a := floor
-		for _, x := range v[:block] {
-			a = math.Max(a, math.Abs(x))
-		}
-		s := math.Exp2(math.Ceil(math.Log2(float64(float32(a) * float32(1/float32(most))))))
+		s := powerScale(v[:block], most, floor)
 		for i, x := range v[:block] {
 			v[i] = math.Copysign(s*nearest(values, math.Min(math.Abs(x)/s, most)), x)
 		}
 	}
+}
+
+// powerScale is the power of two that brings v's maximum, at least floor, to
+// most or below.
+func powerScale(v []float64, most, floor float64) float64 {
+	a := floor
+	for _, x := range v {
+		a = math.Max(a, math.Abs(x))
+	}
+	return math.Exp2(math.Ceil(math.Log2(float64(float32(a) * float32(1/float32(most))))))
 }
 
 // nearest returns the value closest to x; on a tie the one of even index, whose

@@ -20,13 +20,13 @@ func (n *Naive) Route(b *dsv4.Batch, r *dsv4.Router, u, picks, weights dsv4.Arra
 		biased := slices.Clone(s)
 		if r.Table != nil {
 			copy(p, r.Table.(table)[int(b.Tokens[t])*K:][:K])
-			n.Log.add(Selection{Kind: "router", Token: t, Picks: p, Gap: math.Inf(1)})
+			n.Log.note(n.C, b, "router", t, p, math.Inf(1))
 		} else {
 			for e := range biased {
 				biased[e] += r.Bias.(vector)[e]
 			}
 			gap := largest(p, biased)
-			n.Log.add(Selection{Kind: "router", Token: t, Picks: p, Gap: gap})
+			n.Log.note(n.C, b, "router", t, p, gap)
 		}
 		if n.Mistake == BiasLeaks {
 			s = biased
@@ -39,6 +39,7 @@ func (n *Naive) Route(b *dsv4.Batch, r *dsv4.Router, u, picks, weights dsv4.Arra
 			weights.(array)[t*K+i] = s[e] / sum * n.C.RoutedScalingFactor
 		}
 	}
+	n.Log.routed()
 }
 
 func (n *Naive) score(l float64) float64 {

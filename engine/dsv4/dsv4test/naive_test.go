@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"assay/engine/dsv4"
+	"assay/engine/token"
 )
 
 // golden runs the tiny model naively.
@@ -84,7 +85,7 @@ func TestGoldenInside(t *testing.T) {
 	}
 	var experts, blocks [][]int32
 	for _, s := range o.Log.All {
-		if s.Token == 39 {
+		if s.Position == 39 {
 			picks := slices.DeleteFunc(slices.Sorted(slices.Values(s.Picks)), func(p int32) bool { return p < 0 })
 			if s.Kind == "router" {
 				experts = append(experts, picks)
@@ -107,39 +108,39 @@ func TestWindowIsNotRatio(t *testing.T) {
 		false: {4.0942486, -1.763048, 1.225705},
 		true:  {4.1075306, -1.339893, 1.144288},
 	} {
-		c := GoldenConfig()
-		c.SlidingWindow = 6
-		n := &Naive{C: c, Options: dsv4.Options{KVSim: sim}}
-		got := golden(t, n, []int{40})
-		if nll := MeanNLL(got, GoldenTokens()); math.Abs(nll-want[0]) > 5e-7 {
-			t.Errorf("kv_sim %v: mean NLL %.7f, want %.7f", sim, nll, want[0])
-		}
-		for i := range 2 {
-			if l := float64(got[39][i]) + n.LogSumExp[39]; math.Abs(l-want[1+i]) > 2e-6 {
-				t.Errorf("kv_sim %v: logit %d is %.6f, want %.6f", sim, i, l, want[1+i])
+		for _, chunks := range Chunkings {
+			c := GoldenConfig()
+			c.SlidingWindow = 6
+			n := &Naive{C: c, Options: dsv4.Options{KVSim: sim}}
+			got := golden(t, n, chunks)
+			if nll := MeanNLL(got, GoldenTokens()); math.Abs(nll-want[0]) > 5e-7 {
+				t.Errorf("kv_sim %v, %v: mean NLL %.7f, want %.7f", sim, chunks, nll, want[0])
+			}
+			for i := range 2 {
+				if l := float64(got[39][i]) + n.LogSumExp[39]; math.Abs(l-want[1+i]) > 2e-6 {
+					t.Errorf("kv_sim %v, %v: logit %d is %.6f, want %.6f", sim, chunks, i, l, want[1+i])
+				}
 			}
 		}
 	}
 }
 
-// TestSinkhorn holds the mHC step against the specification's 3.2 after 1, 2, 3
-// and 20 iterations, first row each.
-func TestSinkhorn(t *testing.T) {
-	for iters, want := range map[int][4]float64{
-		1:  {0.4437341, 0.1480417, 0.0638797, 0.0962801},
-		2:  {0.4612688, 0.2059977, 0.0990143, 0.1411841},
-		3:  {0.4629172, 0.2243481, 0.1145042, 0.1660019},
-		20: {0.4594968, 0.2301701, 0.1231717, 0.1871604},
-	} {
-		c := make([]float64, 16)
-		for i := range c {
-			c[i] = 2*math.Sin(float64(1+8+i)) + 0.1*float64((8+i)%5-2)
-		}
-		Sinkhorn(c, 4, iters, 1e-6)
-		for k, w := range want {
-			if math.Abs(c[k]-w) > 6e-8 {
-				t.Errorf("%d iterations: C[0][%d] is %.7f, want %.7f", iters, k, c[k], w)
-			}
+// TestHyperExample holds the mHC step against the specification's 3.2.
+func TestHyperExample(t *testing.T) {
+	for _, iters := range HyperIterations {
+		e := NewHyperExample(iters)
+		n := &Naive{C: e.C}
+		b := &dsv4.Batch{Tokens: make([]token.ID, 2)}
+		h := &dsv4.Hyper{Fn: load(e.Fn), Base: e.Base, Scale: e.Scale, Norm: vector(wide(e.Norm))}
+		x, u, mix := array(wide(e.X)), make(array, 2*4), make(array, 2*20)
+		n.HyperIn(b, h, x, u, mix)
+		n.HyperOut(b, mix, array(wide(e.Y)), x)
+		got, in := make([]float32, len(x)), make([]float32, len(u))
+		n.Read(got, x, 0)
+		n.Read(in, u, 0)
+		// Seven decimals, float32 weights and a float32 of the result.
+		if err := e.Check(in, got, 2e-7); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -150,9 +151,14 @@ func TestSmallFormats(t *testing.T) {
 	for i := range v {
 		v[i] = 3 * math.Sin(0.37*float64(i))
 	}
-	round(v, 64, 448, 1e-4, e4m3Values)
-	if got := fmt.Sprint(v[:6]); got != "[0 1.125 2 2.75 3 3]" {
-		t.Errorf("FP8 gives %s", got)
+	if s := powerScale(v, 448, 1e-4); s != 0.0078125 {
+		t.Errorf("the FP8 scale is %v, want 0.0078125", s)
+	}
+	RoundFP8(v)
+	for i, want := range []float64{0, 1.125, 2, 2.75, 3, 3} {
+		if v[i] != want {
+			t.Errorf("FP8 gives %v at %d, want %v", v[i], i, want)
+		}
 	}
 	x := make([]float64, 128)
 	for i := range x {
@@ -160,13 +166,18 @@ func TestSmallFormats(t *testing.T) {
 	}
 	Hadamard(x)
 	for i, want := range []float64{0.843078, 0.039240, 0.078718, -0.005126, 0.159381, -0.010380} {
-		if math.Abs(x[i]-want) > 1e-6 {
+		if math.Abs(x[i]-want) > 6e-7 {
 			t.Errorf("Hadamard gives %.6f at %d, want %.6f", x[i], i, want)
 		}
 	}
-	round(x, 32, 6, 6*math.Ldexp(1, -126), e2m1Values)
+	for i, want := range []float64{0.25, 1, 0.125, 0.5} {
+		if s := powerScale(x[32*i:][:32], 6, 0); s != want {
+			t.Errorf("the FP4 scale of block %d is %v, want %v", i, s, want)
+		}
+	}
+	RoundFP4(x)
 	for i, want := range []float64{0.75, 0, 0.125, 0, 0.125, 0} {
-		if math.Abs(x[i]) != want {
+		if x[i] != want {
 			t.Errorf("FP4 gives %v at %d, want %v", x[i], i, want)
 		}
 	}
