@@ -50,7 +50,7 @@ func TestBenchSeesASlowKernel(t *testing.T) {
 		}
 		return decode
 	}
-	fast := run(0)
+	fast := min(run(0), run(0)) // a busy machine slows one of them
 	slowed := run(by)
 	// A token runs over 200 matrix-vector products; each adds by.
 	least := 200 * by * 8 / 2
