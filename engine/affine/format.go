@@ -20,6 +20,11 @@ func (f Format) String() string {
 // Check reports a shape that the format cannot hold.
 func (f Format) Check(rows, cols int) error { return f.CheckShape(rows, cols) }
 
+// Sizes returns the bytes of codes, scales and biases.
+func (f Format) Sizes(rows, cols int) (codes, scales, biases int64) {
+	return f.CodeBytes(rows, cols), f.ScaleBytes(rows, cols), f.ScaleBytes(rows, cols)
+}
+
 // DecodeRow writes one row of m as DecodeRow or DecodeRowF16 does.
 func (f Format) DecodeRow(dst []float32, m *tensor.Matrix, row int) {
 	width, groups := 4*f.WordsPerRow(m.Cols), f.GroupsPerRow(m.Cols)

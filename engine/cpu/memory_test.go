@@ -190,7 +190,7 @@ func TestUnknownFormat(t *testing.T) {
 		{func(m *tensor.Matrix) { m.Format = tensor.PlainFormat(tensor.F16) }, "no plain matrices of F16"},
 		{func(m *tensor.Matrix) { m.Format = mx.Format(7) }, "mx: no format is numbered 7"},
 		{func(m *tensor.Matrix) { m.Format = affine.Format{Params: affine.Params{Bits: 7, GroupSize: 32}} }, "7"},
-		{func(m *tensor.Matrix) { m.Codes = m.Codes[:127] }, "127 bytes for bf16 [2, 32], want 128"},
+		{func(m *tensor.Matrix) { m.Codes = m.Codes[:127] }, "127 bytes of codes, 0 of scales, 0 of biases for bf16 [2, 32], want 128, 0 and 0"},
 		{func(m *tensor.Matrix) { m.Cols, m.Codes = 24, m.Codes[:96] }, `cpu: tensor "w": 24 columns, want a multiple of 16`},
 	} {
 		m := good()

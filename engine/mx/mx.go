@@ -115,3 +115,8 @@ func (f Format) DecodeRow(dst []float32, m *tensor.Matrix, row int) {
 		}
 	}
 }
+
+// Sizes returns the bytes of codes and scales; there are no biases.
+func (f Format) Sizes(rows, cols int) (codes, scales, biases int64) {
+	return f.CodeBytes(rows, cols), f.ScaleBytes(rows, cols), 0
+}

@@ -30,6 +30,11 @@ func (f PlainFormat) Bytes(rows, cols int) int64 {
 	return int64(rows) * int64(cols) * int64(DType(f).Size())
 }
 
+// Sizes returns Bytes, and no scales or biases.
+func (f PlainFormat) Sizes(rows, cols int) (codes, scales, biases int64) {
+	return f.Bytes(rows, cols), 0, 0
+}
+
 // DecodeRow widens one row exactly.
 func (f PlainFormat) DecodeRow(dst []float32, m *Matrix, row int) {
 	size := DType(f).Size()

@@ -148,6 +148,8 @@ type Format interface {
 	// Bytes returns the stored bytes of a [rows, cols] matrix, scales and
 	// biases counted.
 	Bytes(rows, cols int) int64
+	// Sizes returns the same bytes by part.
+	Sizes(rows, cols int) (codes, scales, biases int64)
 	// DecodeRow writes the cols weights of one row to dst, as float32.
 	DecodeRow(dst []float32, m *Matrix, row int)
 }
@@ -165,13 +167,15 @@ type Matrix struct {
 // Bytes returns the bytes that m holds.
 func (m *Matrix) Bytes() int64 { return int64(len(m.Codes) + len(m.Scales) + len(m.Biases)) }
 
-// Check errs unless m's byte slices together are what its format says.
+// Check errs unless each of m's byte slices is as long as its format says.
 func (m *Matrix) Check() error {
 	if err := m.Format.Check(m.Rows, m.Cols); err != nil {
 		return fmt.Errorf("tensor: %s: %w", m.Name, err)
 	}
-	if got, want := m.Bytes(), m.Format.Bytes(m.Rows, m.Cols); got != want {
-		return fmt.Errorf("tensor: %s: %d bytes for %s [%d, %d], want %d", m.Name, got, m.Format, m.Rows, m.Cols, want)
+	codes, scales, biases := m.Format.Sizes(m.Rows, m.Cols)
+	if int64(len(m.Codes)) != codes || int64(len(m.Scales)) != scales || int64(len(m.Biases)) != biases {
+		return fmt.Errorf("tensor: %s: %d bytes of codes, %d of scales, %d of biases for %s [%d, %d], want %d, %d and %d",
+			m.Name, len(m.Codes), len(m.Scales), len(m.Biases), m.Format, m.Rows, m.Cols, codes, scales, biases)
 	}
 	return nil
 }
