@@ -61,6 +61,7 @@ $(ECHARTS): | tools
 tools:
 	@go version >/dev/null 2>&1 || { echo >&2 \
 	"setup: assay is written in Go, which is not here. Get it: https://go.dev/dl"; exit 1; }
+	@setup/packages.sh
 	@for cc in "$$(go env CC)" "$$(go env CXX)"; do $$cc --version >/dev/null 2>&1 || { echo >&2 \
 	"setup: assay needs a C and a C++ compiler, and $$cc does not run. Get them with:" \
 	"apt-get install gcc g++ libc6-dev (Debian), xcode-select --install (Mac)"; exit 1; }; done
