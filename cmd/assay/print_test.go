@@ -1,13 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"assay/eval"
 	"assay/eval/stat"
 	"assay/eval/sweep"
+	"assay/results"
 )
 
 func TestInterval(t *testing.T) {
@@ -80,5 +83,54 @@ func TestFits(t *testing.T) {
 		if f.MacGB != 64 || f.Depth != 8192 || f.Default != want[0] || f.Raised != want[1] {
 			t.Errorf("%d bytes: %+v, want default %v, raised %v", bytes, f, want[0], want[1])
 		}
+	}
+}
+
+// TestNonFinite wants a variant with a NaN printed with nulls, and its own exit
+// code after that.
+func TestNonFinite(t *testing.T) {
+	nan := float32(math.NaN())
+	windows := func(name string, nll, kl float32) []eval.WindowScore {
+		return []eval.WindowScore{
+			{Variant: name, Text: "t", Window: 0, NLL: []float32{2, nll}, KL: []float32{0, kl}, Top1: []bool{true, true}},
+			{Variant: name, Text: "t", Window: 1, NLL: []float32{1, 1}, KL: []float32{0, 0}, Top1: []bool{true, true}},
+		}
+	}
+	c := &results.Contents{Run: results.Run{Protocol: results.Protocol{Reference: "bf16"}}}
+	var rows []results.Row
+	for _, v := range [][]eval.WindowScore{windows("bf16", 3, 0), windows("g32-n8-e4", nan, nan)} {
+		s, err := eval.Summarize(windows("bf16", 3, 0), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, results.Row{Variant: results.Variant{Name: s.Name}, Summary: s})
+	}
+	var b strings.Builder
+	if err := printTableJSON(&b, c, rows); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Variants []struct {
+			NonFinite                              int
+			NLL, Perplexity, DNLL, Ratio, KL, Top1 struct{ Value, Lo, Hi *float64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(b.String()), &got); err != nil {
+		t.Fatal(err)
+	}
+	bad := got.Variants[1]
+	for i, e := range []struct{ Value, Lo, Hi *float64 }{bad.NLL, bad.Perplexity, bad.DNLL, bad.Ratio, bad.KL, bad.Top1} {
+		if e.Value != nil || e.Lo != nil || e.Hi != nil {
+			t.Errorf("figure %d of a variant with a NaN is known", i)
+		}
+	}
+	if good := got.Variants[0]; bad.NonFinite != 1 || good.NonFinite != 0 || good.NLL.Value == nil || *good.KL.Value != 0 {
+		t.Errorf("%s", b.String())
+	}
+	if err := nonFinite(rows); exitCode(err) != exitNonFinite {
+		t.Errorf("exit code %d (%v), want %d", exitCode(err), err, exitNonFinite)
+	}
+	if err := nonFinite(rows[:1]); err != nil {
+		t.Error(err)
 	}
 }

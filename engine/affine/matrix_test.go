@@ -35,7 +35,7 @@ func TestParams(t *testing.T) {
 			t.Errorf("%v: %v bits per weight, %d words, want %s, %v, %d",
 				p, p.BitsPerWeight(), p.WordsPerRow(4096), c.name, c.bitsPerWeight, c.words)
 		}
-		if got := p.Bytes(3, 4096); got != c.bytes || float64(got)*8 != c.bitsPerWeight*3*4096 {
+		if got := tensor.FormatBytes(Format{Params: p}, 3, 4096); got != c.bytes || float64(got)*8 != c.bitsPerWeight*3*4096 {
 			t.Errorf("%v: %d bytes, want %d", p, got, c.bytes)
 		}
 	}

@@ -78,11 +78,6 @@ func (p Params) ScaleBytes(rows, cols int) int64 {
 	return int64(rows) * int64(p.GroupsPerRow(cols)) * 2
 }
 
-// Bytes returns the bytes of codes, scales and biases of [rows, cols] together.
-func (p Params) Bytes(rows, cols int) int64 {
-	return p.CodeBytes(rows, cols) + 2*p.ScaleBytes(rows, cols)
-}
-
 // Rule is one of MLX's two ways to choose scale, bias and codes. They differ
 // where a weight lies halfway between two codes and in groups without a weight
 // of 0 or more, so no bundle is "bit-identical to MLX" without naming its rule.

@@ -110,9 +110,6 @@ func (b *Backend) ops(v *variant.Variant) (*ops, error) {
 	return newOps(b, c), nil
 }
 
-// lanes is what the vector kernels want channels to be a multiple of.
-const lanes = 16
-
 // checkHeads errs on head sizes that the vector kernels do not take.
 func (b *Backend) checkHeads(c *dsv4.Config) error {
 	if _, ok := b.kernels.(plain); ok {
@@ -122,8 +119,8 @@ func (b *Backend) checkHeads(c *dsv4.Config) error {
 		name string
 		size int
 	}{{"head_dim", c.HeadDim}, {"index_head_dim", c.IndexHeadDim}} {
-		if x.size%lanes != 0 {
-			return fmt.Errorf("cpu: %s is %d, the %s kernels want a multiple of %d; the plain kernels take any", x.name, x.size, b.kernels.Name(), lanes)
+		if x.size%kernel.Lanes != 0 {
+			return fmt.Errorf("cpu: %s is %d, the %s kernels want a multiple of %d; the plain kernels take any", x.name, x.size, b.kernels.Name(), kernel.Lanes)
 		}
 	}
 	return nil

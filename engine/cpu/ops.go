@@ -99,8 +99,8 @@ func load(m *tensor.Matrix) (*matrix, error) {
 	default:
 		return nil, fmt.Errorf("cpu: tensor %q: the CPU engine has no kernel for %s", m.Name, m.Format)
 	}
-	if m.Cols%lanes != 0 {
-		return nil, fmt.Errorf("cpu: tensor %q: %d columns, want a multiple of %d", m.Name, m.Cols, lanes)
+	if m.Cols%kernel.Lanes != 0 {
+		return nil, fmt.Errorf("cpu: tensor %q: %d columns, want a multiple of %d", m.Name, m.Cols, kernel.Lanes)
 	}
 	return w, nil
 }

@@ -178,13 +178,7 @@ func Check(c *Config, src tensor.Source) error {
 // with the MTP block: FP8 and FP4 codes with their scales, the rest as it is.
 func StoredBytes(params []tensor.Param) (main, total int64) {
 	for _, p := range params {
-		n := p.Bytes()
-		switch p.Native {
-		case tensor.FP8:
-			n = p.Elements() + int64((p.Shape[0]+127)/128*((p.Shape[1]+127)/128))
-		case tensor.FP4:
-			n = p.Elements()/2 + p.Elements()/32
-		}
+		n := p.StoredBytes()
 		total += n
 		if !p.MTP {
 			main += n

@@ -87,11 +87,6 @@ func (f Format) CodeBytes(rows, cols int) int64 { return int64(rows) * int64(col
 // ScaleBytes returns the bytes of the scales of [rows, cols], one a group.
 func (f Format) ScaleBytes(rows, cols int) int64 { return int64(rows) * int64(cols/GroupSize) }
 
-// Bytes returns the bytes of codes and scales of [rows, cols] together.
-func (f Format) Bytes(rows, cols int) int64 {
-	return f.CodeBytes(rows, cols) + f.ScaleBytes(rows, cols)
-}
-
 // DecodeRow sets dst, which is [m.Cols], to the weights of a row of m. Each is
 // exact, down to float32 subnormals. On a matrix that Verify refuses, a weight
 // may come out as NaN or infinite. It panics where lengths disagree.

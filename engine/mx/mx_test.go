@@ -29,7 +29,7 @@ func TestFormat(t *testing.T) {
 		if codes, scales := c.format.CodeBytes(3, 256), c.format.ScaleBytes(3, 256); codes != c.codes || scales != c.scales {
 			t.Errorf("%v [3, 256] has %d and %d bytes, want %d and %d", c.format, codes, scales, c.codes, c.scales)
 		}
-		if got := c.format.Bytes(3, 256); float64(got)*8 != c.bitsPerWeight*3*256 {
+		if got := tensor.FormatBytes(c.format, 3, 256); float64(got)*8 != c.bitsPerWeight*3*256 {
 			t.Errorf("%v [3, 256] has %d bytes", c.format, got)
 		}
 		if f, err := Parse(c.name); err != nil || f != c.format {

@@ -8,7 +8,7 @@ import (
 
 // block is the rows, and the columns, that share one scale in an FP8 tensor of
 // the upstream checkpoint.
-const block = 128
+const block = tensor.FP8Block
 
 // Repack returns a stored tensor [rows, cols] as a matrix of the same values
 // under a name. codes are the tensor's bytes, [rows, cols/2] for FP4 and

@@ -14,8 +14,8 @@ import (
 
 const (
 	weightSuffix = ".weight"
-	fp8Block     = 128 // rows and columns that share an E8M0 scale
-	fp4Group     = 32  // weights of a row that share an E8M0 scale
+	fp8Block     = tensor.FP8Block
+	fp4Group     = tensor.FP4Group
 )
 
 // scaleSuffixes are what takes the place of weightSuffix in a scale's name:

@@ -25,14 +25,9 @@ func (f PlainFormat) Check(rows, cols int) error {
 	return nil
 }
 
-// Bytes returns rows x cols x the element's size.
-func (f PlainFormat) Bytes(rows, cols int) int64 {
-	return int64(rows) * int64(cols) * int64(DType(f).Size())
-}
-
-// Sizes returns Bytes, and no scales or biases.
+// Sizes returns rows x cols x the element's size, and no scales or biases.
 func (f PlainFormat) Sizes(rows, cols int) (codes, scales, biases int64) {
-	return f.Bytes(rows, cols), 0, 0
+	return int64(rows) * int64(cols) * int64(DType(f).Size()), 0, 0
 }
 
 // DecodeRow widens one row exactly.

@@ -126,6 +126,12 @@ const (
 	FP4   Native = "fp4" // E2M1 with one E8M0 scale for each 32 weights of a row
 )
 
+// How many weights share a scale in a checkpoint.
+const (
+	FP8Block = 128 // rows, and columns, of a block of FP8
+	FP4Group = 32  // weights of a row of FP4
+)
+
 // Param is one parameter of a model as its config alone determines it.
 type Param struct {
 	Info          // as decoded: BF16, F32 or I64; shape is [out, in] for a matrix
@@ -137,6 +143,18 @@ type Param struct {
 	Reads [2]int64
 }
 
+// StoredBytes returns what the checkpoint itself takes for p, its scales counted.
+func (p Param) StoredBytes() int64 {
+	blocks := func(n int) int64 { return int64((n + FP8Block - 1) / FP8Block) }
+	switch p.Native {
+	case FP8:
+		return p.Elements() + blocks(p.Shape[0])*blocks(p.Shape[1])
+	case FP4:
+		return p.Elements()/2 + p.Elements()/FP4Group
+	}
+	return p.Bytes()
+}
+
 // Format is how the weights of a matrix are stored: what they cost and how a
 // row becomes numbers again. Backends know some formats by type and may run
 // any other through DecodeRow.
@@ -145,13 +163,17 @@ type Format interface {
 	String() string
 	// Check errs if a [rows, cols] matrix cannot have this format.
 	Check(rows, cols int) error
-	// Bytes returns the stored bytes of a [rows, cols] matrix, scales and
-	// biases counted.
-	Bytes(rows, cols int) int64
-	// Sizes returns the same bytes by part.
+	// Sizes returns the stored bytes of a [rows, cols] matrix, by part.
 	Sizes(rows, cols int) (codes, scales, biases int64)
 	// DecodeRow writes the cols weights of one row to dst, as float32.
 	DecodeRow(dst []float32, m *Matrix, row int)
+}
+
+// FormatBytes returns the stored bytes of a [rows, cols] matrix in a format,
+// scales and biases counted.
+func FormatBytes(f Format, rows, cols int) int64 {
+	codes, scales, biases := f.Sizes(rows, cols)
+	return codes + scales + biases
 }
 
 // Matrix is a weight matrix [Rows, Cols] in its stored format; y = x·Wᵀ.

@@ -26,7 +26,7 @@ func (r Recipe) Plan(params []tensor.Param) ([]Step, error) {
 				return nil, fmt.Errorf("variant: %s: tensor %q: %w", r.Name, p.Name, err)
 			}
 			s.Format = f
-			s.Bytes = f.Bytes(p.Shape[0], p.Shape[1])
+			s.Bytes = tensor.FormatBytes(f, p.Shape[0], p.Shape[1])
 		}
 		steps[i] = s
 	}

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"assay/engine/affine"
-	"assay/engine/checkpoint"
 	"assay/engine/checkpoint/checkpointtest"
 	"assay/engine/mx"
 	"assay/engine/reference"
@@ -113,11 +112,7 @@ func made(t *testing.T) Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := checkpointtest.Files([]byte("{}"), tensors, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ck, err := checkpoint.New(files)
+	ck, err := checkpointtest.Checkpoint([]byte("{}"), tensors)
 	if err != nil {
 		t.Fatal(err)
 	}

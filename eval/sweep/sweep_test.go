@@ -12,7 +12,6 @@ import (
 	"assay/bench"
 	"assay/datasets"
 	"assay/engine"
-	"assay/engine/checkpoint"
 	"assay/engine/checkpoint/checkpointtest"
 	"assay/engine/reference"
 	"assay/engine/tensor"
@@ -31,11 +30,7 @@ func source(t *testing.T) variant.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := checkpointtest.Files([]byte("{}"), tensors, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ck, err := checkpoint.New(files)
+	ck, err := checkpointtest.Checkpoint([]byte("{}"), tensors)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nlpodyssey/safetensors"
 
+	"assay/engine/checkpoint"
 	"assay/engine/tensor"
 )
 
@@ -37,6 +38,15 @@ func WriteTensors(dir string, config []byte, tensors []tensor.Tensor, shards int
 		}
 	}
 	return nil
+}
+
+// Checkpoint opens tensors and a config from memory.
+func Checkpoint(config []byte, tensors []tensor.Tensor) (*checkpoint.Checkpoint, error) {
+	files, err := Files(config, tensors, 1)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.New(files)
 }
 
 // Files returns the files of a checkpoint by name. Tensors are dealt to shards

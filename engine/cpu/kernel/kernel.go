@@ -21,6 +21,10 @@ const (
 // Names lists all kernel sets, the best first. A machine runs some of them.
 var Names = []string{"avx512", "avx2", "neon", "base"}
 
+// Lanes is what the columns of a matrix and the channels of a head must be a
+// multiple of.
+const Lanes = 16
+
 // Panel is how many output rows, or attention lanes, the kernels work on at
 // once.
 const Panel = 32
