@@ -50,7 +50,7 @@ func (s *session) describe(c *cut, ref *variant.Variant, others []*variant.Varia
 func describeVariant(v *variant.Variant) results.Variant {
 	r, t := v.Recipe(), variant.Sum(v.Plan())
 	out := results.Variant{
-		Name: v.Name(), Rule: r.Encoder(), Digest: v.Digest(), GroupSize: r.GroupSize(),
+		Name: v.Name(), Rule: r.EncoderName(), Digest: v.Digest(), GroupSize: r.GroupSize(),
 		BytesMain: t.BytesMain, BytesTotal: t.BytesTotal, BitsPerWeight: t.BitsPerWeight(), BytesPerToken: t.BytesPerToken,
 	}
 	if out.GroupSize > 0 {

@@ -23,7 +23,7 @@ func gaussian(seed uint64, n int) []float32 {
 func BenchmarkQuantize(b *testing.B) {
 	const rows, cols = 64, 4096
 	w := gaussian(1, rows*cols)
-	for _, rule := range []Rule{GPU, CPU} {
+	for _, rule := range []Encoder{GPU, CPU} {
 		for _, bits := range []int{2, 3, 4, 5, 6, 8} {
 			for _, size := range []int{32, 64, 128} {
 				b.Run(fmt.Sprintf("rule=%v/bits=%d/group=%d", rule, bits, size), func(b *testing.B) {

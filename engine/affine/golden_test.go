@@ -96,7 +96,7 @@ func TestGoldenBF16(t *testing.T) {
 		if got := crcUint16(input); got != g.inputBytes {
 			t.Fatalf("input has CRC %08x, want %08x", got, g.inputBytes)
 		}
-		for _, rule := range []Rule{GPU, CPU} {
+		for _, rule := range []Encoder{GPU, CPU} {
 			wantWeight, wantScales := g.gpuWeight, g.gpuScales
 			if rule == CPU {
 				wantWeight, wantScales = g.cpuWeight, g.cpuScales
@@ -139,7 +139,7 @@ func TestGoldenF16AndF32(t *testing.T) {
 		if got := crc32.ChecksumIEEE(input); c.want.inputBytes != 0 && got != c.want.inputBytes {
 			t.Fatalf("%s: input has CRC %08x, want %08x", c.name, got, c.want.inputBytes)
 		}
-		for _, rule := range []Rule{GPU, CPU} {
+		for _, rule := range []Encoder{GPU, CPU} {
 			wantWeight, wantScales := c.want.gpuWeight, c.want.gpuScales
 			if rule == CPU {
 				wantWeight, wantScales = c.want.cpuWeight, c.want.cpuScales

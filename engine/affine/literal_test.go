@@ -12,7 +12,7 @@ import (
 // literalGroup is the plain twin of QuantizeGroup: section 1.3 of the
 // specification word for word, with the library's own roundings. A scale that is
 // 0 or not finite is one that QuantizeGroup refuses.
-func literalGroup(bits int, rule Rule, x []float32) (codes []uint8, s, z float32) {
+func literalGroup(bits int, rule Encoder, x []float32) (codes []uint8, s, z float32) {
 	n := float32(int(1)<<bits - 1)
 	lo, hi := float32(math.Inf(1)), float32(0)
 	if rule == CPU {
@@ -46,7 +46,7 @@ func literalGroup(bits int, rule Rule, x []float32) (codes []uint8, s, z float32
 	return codes, s, z
 }
 
-func literalRound(rule Rule, v float32) float32 {
+func literalRound(rule Encoder, v float32) float32 {
 	if rule == CPU {
 		return float32(math.RoundToEven(float64(v)))
 	}
@@ -54,7 +54,7 @@ func literalRound(rule Rule, v float32) float32 {
 }
 
 // sameAsLiteral reports where QuantizeGroup and its twin differ on x.
-func sameAsLiteral(bits int, rule Rule, x []float32) error {
+func sameAsLiteral(bits int, rule Encoder, x []float32) error {
 	codes := make([]uint8, len(x))
 	s, z, err := QuantizeGroup(codes, bits, rule, x)
 	for i, v := range x {
@@ -155,7 +155,7 @@ func TestFastIsLiteral(t *testing.T) {
 			x := make([]float32, 32<<r.IntN(3))
 			f.fill(r, x)
 			for _, bits := range widths {
-				for _, rule := range []Rule{GPU, CPU} {
+				for _, rule := range []Encoder{GPU, CPU} {
 					if err := sameAsLiteral(bits, rule, x); err != nil {
 						t.Fatalf("%s, %d bits, %v: %v\n%v", f.name, bits, rule, err, x)
 					}
@@ -180,7 +180,7 @@ func TestRoundingIsExact(t *testing.T) {
 		}
 	}
 	codes := make([]uint8, len(x))
-	for _, rule := range []Rule{GPU, CPU} {
+	for _, rule := range []Encoder{GPU, CPU} {
 		for _, n := range []int32{3, 15, 255} {
 			assignCodes(codes, rule, n, x, 1, 0)
 			for i, v := range x {

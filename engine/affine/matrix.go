@@ -32,7 +32,7 @@ func NewMatrix(p Params, rows, cols int) (*Matrix, error) {
 
 // Quantize returns w, which is [rows, cols], quantized on this goroutine. It errs
 // if p cannot hold the shape, and where QuantizeRows does.
-func Quantize(p Params, rule Rule, w []float32, rows, cols int) (*Matrix, error) {
+func Quantize(p Params, rule Encoder, w []float32, rows, cols int) (*Matrix, error) {
 	m, err := NewMatrix(p, rows, cols)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func Quantize(p Params, rule Rule, w []float32, rows, cols int) (*Matrix, error)
 // that is not finite and on a group whose scale or bias is too large for BF16;
 // the rows of m that it was to fill are then unspecified. It errs too if w is no
 // whole number of rows or they are not all in m.
-func (m *Matrix) QuantizeRows(rule Rule, first int, w []float32) error {
+func (m *Matrix) QuantizeRows(rule Encoder, first int, w []float32) error {
 	if err := rule.Validate(); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (m *Matrix) QuantizeRows(rule Rule, first int, w []float32) error {
 	return nil
 }
 
-func (m *Matrix) quantizeRow(rule Rule, row int, w []float32) error {
+func (m *Matrix) quantizeRow(rule Encoder, row int, w []float32) error {
 	var buffer [128]uint8
 	size, bits := m.Params.GroupSize, m.Params.Bits
 	codes, n := buffer[:size], size/8*bits

@@ -53,7 +53,7 @@ func TestParamsRefuse(t *testing.T) {
 		{Params{4, 64}.CheckShape(2, 96), "affine: 96 columns, want a multiple of the group size 64"},
 		{Params{4, 64}.CheckShape(0, 64), "affine: shape [0, 64], want at least one row and one column"},
 		{Params{4, 63}.CheckShape(1, 63), "affine: group size 63, want 32, 64 or 128"},
-		{Rule(2).Validate(), "affine: no rule is numbered 2"},
+		{Encoder(2).Validate(), "affine: no encoder is numbered 2"},
 	} {
 		if c.err == nil || c.err.Error() != c.want {
 			t.Errorf("error %v, want %s", c.err, c.want)
@@ -62,15 +62,15 @@ func TestParamsRefuse(t *testing.T) {
 }
 
 func TestRuleNames(t *testing.T) {
-	for name, rule := range map[string]Rule{"mlx-gpu": GPU, "mlx-cpu": CPU} {
-		if got, err := ParseRule(name); err != nil || got != rule || rule.String() != name {
+	for name, rule := range map[string]Encoder{"mlx-gpu": GPU, "mlx-cpu": CPU} {
+		if got, err := ParseEncoder(name); err != nil || got != rule || rule.String() != name {
 			t.Errorf("%q is %v, %v", name, got, err)
 		}
 	}
-	if _, err := ParseRule("mlx"); err == nil || err.Error() != `affine: rule "mlx", want "mlx-gpu" or "mlx-cpu"` {
+	if _, err := ParseEncoder("mlx"); err == nil || err.Error() != `affine: encoder "mlx", want "mlx-gpu" or "mlx-cpu"` {
 		t.Errorf("error %v", err)
 	}
-	var zero Rule
+	var zero Encoder
 	if zero != GPU {
 		t.Error("GPU is not the zero value")
 	}
@@ -165,7 +165,7 @@ func TestMatrixRefuses(t *testing.T) {
 	bad, wide := slices.Clone(w), slices.Clone(w)
 	bad[2*64+37] = float32(math.NaN())
 	wide[64+32], wide[64+33] = math.MaxFloat32, 1 // rounds to 2^128 in BF16
-	quantize := func(p Params, rule Rule, w []float32) error {
+	quantize := func(p Params, rule Encoder, w []float32) error {
 		_, err := Quantize(p, rule, w, 4, 64)
 		return err
 	}
@@ -178,7 +178,7 @@ func TestMatrixRefuses(t *testing.T) {
 		{quantize(p, GPU, wide), "affine: row 1, columns 32 to 63: weights from 0 to 3.4028235e+38 have no finite scale in BF16"},
 		{quantize(p, GPU, w[1:]), "affine: 255 weights, want 256 for [4, 64]"},
 		{quantize(Params{4, 128}, GPU, w), "affine: 64 columns, want a multiple of the group size 128"},
-		{quantize(p, 9, w), "affine: no rule is numbered 9"},
+		{quantize(p, 9, w), "affine: no encoder is numbered 9"},
 		{m.QuantizeRows(GPU, 3, w[:128]), "affine: 128 weights for row 3 on, want rows of [4, 64]"},
 		{m.QuantizeRows(GPU, -1, w[:64]), "affine: 64 weights for row -1 on, want rows of [4, 64]"},
 		{m.QuantizeRows(GPU, 0, w[:65]), "affine: 65 weights for row 0 on, want rows of [4, 64]"},

@@ -78,17 +78,17 @@ func (p Params) ScaleBytes(rows, cols int) int64 {
 	return int64(rows) * int64(p.GroupsPerRow(cols)) * 2
 }
 
-// Rule is one of MLX's two ways to choose scale, bias and codes. They differ
+// Encoder is a way to choose scale, bias and codes. MLX itself has two, which differ
 // where a weight lies halfway between two codes and in groups without a weight
-// of 0 or more, so no bundle is "bit-identical to MLX" without naming its rule.
-type Rule int
+// of 0 or more, so no bundle is "bit-identical to MLX" without naming its encoder.
+type Encoder int
 
 const (
 	// GPU is what MLX's Metal and CUDA kernels do, and so what nearly every
 	// published bundle holds: rounds half away from zero, and the largest
 	// weight of a group counts as 0 at least.
 	// Source: ml-explore/mlx mlx/backend/metal/kernels/quantized.h, affine_quantize.
-	GPU Rule = iota
+	GPU Encoder = iota
 	// CPU is what MLX does on its CPU device: rounds half to even, and takes
 	// the largest weight as it is.
 	// Source: ml-explore/mlx mlx/backend/cpu/quantized.cpp, quantize.
@@ -96,30 +96,30 @@ const (
 )
 
 // String returns the name that records carry: "mlx-gpu" or "mlx-cpu".
-func (r Rule) String() string {
+func (r Encoder) String() string {
 	switch r {
 	case GPU:
 		return "mlx-gpu"
 	case CPU:
 		return "mlx-cpu"
 	}
-	return fmt.Sprintf("affine.Rule(%d)", int(r))
+	return fmt.Sprintf("affine.Encoder(%d)", int(r))
 }
 
 // Validate reports a value that is neither GPU nor CPU.
-func (r Rule) Validate() error {
+func (r Encoder) Validate() error {
 	if r != GPU && r != CPU {
-		return fmt.Errorf("affine: no rule is numbered %d", int(r))
+		return fmt.Errorf("affine: no encoder is numbered %d", int(r))
 	}
 	return nil
 }
 
-// ParseRule returns the rule of that name, as String writes it.
-func ParseRule(name string) (Rule, error) {
-	for _, r := range []Rule{GPU, CPU} {
+// ParseEncoder returns the encoder of that name, as String writes it.
+func ParseEncoder(name string) (Encoder, error) {
+	for _, r := range []Encoder{GPU, CPU} {
 		if name == r.String() {
 			return r, nil
 		}
 	}
-	return 0, fmt.Errorf("affine: rule %q, want %q or %q", name, GPU, CPU)
+	return 0, fmt.Errorf("affine: encoder %q, want %q or %q", name, GPU, CPU)
 }

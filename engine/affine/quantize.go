@@ -29,10 +29,10 @@ import (
 //
 // Source: ml-explore/mlx mlx/backend/metal/kernels/quantized.h, affine_quantize
 // (GPU); mlx/backend/cpu/quantized.cpp, quantize (CPU).
-func QuantizeGroup(codes []uint8, bits int, rule Rule, x []float32) (scale, bias float32, err error) {
+func QuantizeGroup(codes []uint8, bits int, rule Encoder, x []float32) (scale, bias float32, err error) {
 	mustBeWidth(bits)
 	if rule.Validate() != nil || len(codes) != len(x) || len(x) == 0 {
-		panic(fmt.Sprintf("affine: %d codes for %d weights by rule %d", len(codes), len(x), int(rule)))
+		panic(fmt.Sprintf("affine: %d codes for %d weights by encoder %d", len(codes), len(x), int(rule)))
 	}
 	scale, bias, ok := quantizeGroup(codes, bits, rule, x)
 	if !ok {
@@ -45,7 +45,7 @@ func QuantizeGroup(codes []uint8, bits int, rule Rule, x []float32) (scale, bias
 }
 
 // quantizeGroup is QuantizeGroup; ok is false where that errs.
-func quantizeGroup(codes []uint8, bits int, rule Rule, x []float32) (scale, bias float32, ok bool) {
+func quantizeGroup(codes []uint8, bits int, rule Encoder, x []float32) (scale, bias float32, ok bool) {
 	lo, hi := extremes(x)
 	if !(hi-lo < float32(math.Inf(1))) {
 		return 0, 0, false
@@ -95,7 +95,7 @@ func orderKey(bits int32) int32 { return bits ^ bits>>31&math.MaxInt32 }
 
 // scaleAndBias returns the scale and the bias of a group whose weights go from lo
 // to hi, for codes 0 to n.
-func scaleAndBias(rule Rule, n, lo, hi float32) (scale, bias float32) {
+func scaleAndBias(rule Encoder, n, lo, hi float32) (scale, bias float32) {
 	if rule == GPU {
 		hi = max(hi, 0)
 	}
@@ -135,7 +135,7 @@ const evenMagic = 0x1.8p23
 // there and rounds to even, and evenMagic is even.
 //
 // The division is a division: r·(1/scale) is not correctly rounded.
-func assignCodes(codes []uint8, rule Rule, n int32, x []float32, scale, bias float32) {
+func assignCodes(codes []uint8, rule Encoder, n int32, x []float32, scale, bias float32) {
 	codes = codes[:len(x)]
 	if rule == CPU {
 		magic := int32(math.Float32bits(evenMagic))
@@ -153,7 +153,7 @@ func assignCodes(codes []uint8, rule Rule, n int32, x []float32, scale, bias flo
 
 // round is the literal rounding of rule. A float64 holds a float32 and its
 // nearest whole number exactly.
-func round(rule Rule, v float32) float32 {
+func round(rule Encoder, v float32) float32 {
 	if rule == CPU {
 		return float32(math.RoundToEven(float64(v)))
 	}

@@ -26,7 +26,7 @@ func TestWorkedExamples(t *testing.T) {
 	fp4 := group(func(i int) float32 { return tensor.E2M1ToFloat32(byte(i%16)) * 0x1p-7 })
 	for _, c := range []struct {
 		name        string
-		rule        Rule
+		rule        Encoder
 		x           []float32
 		bits        int
 		scale, bias uint16
@@ -78,7 +78,7 @@ func TestEdgeCases(t *testing.T) {
 	nearLeast := func(c float32) float32 { return c / float32(math.Round(float64(c/-least))) }
 	for _, c := range []struct {
 		name        string
-		rule        Rule
+		rule        Encoder
 		x           []float32
 		bits        int
 		scale, bias float32
@@ -138,7 +138,7 @@ func TestQuantizeRefuses(t *testing.T) {
 			"affine: weights from -3.4028235e+38 to 3.4028235e+38 have no finite scale"},
 		{group(func(int) float32 { return 1e32 }), "affine: weights from 1e+32 to 1e+32 have no finite scale"},
 	} {
-		for _, rule := range []Rule{GPU, CPU} {
+		for _, rule := range []Encoder{GPU, CPU} {
 			if _, _, err := QuantizeGroup(make([]uint8, 32), 4, rule, c.x); err == nil || err.Error() != c.want {
 				t.Errorf("%v: error %v, want %s", rule, err, c.want)
 			}
@@ -168,7 +168,7 @@ func TestErrorBound(t *testing.T) {
 			x := make([]float32, 64)
 			f.fill(r, x)
 			for _, bits := range widths {
-				for _, rule := range []Rule{GPU, CPU} {
+				for _, rule := range []Encoder{GPU, CPU} {
 					checkBound(t, f.name, bits, rule, x)
 				}
 			}
@@ -176,7 +176,7 @@ func TestErrorBound(t *testing.T) {
 	}
 }
 
-func checkBound(t *testing.T, name string, bits int, rule Rule, x []float32) {
+func checkBound(t *testing.T, name string, bits int, rule Encoder, x []float32) {
 	t.Helper()
 	codes := make([]uint8, len(x))
 	s32, z32, err := QuantizeGroup(codes, bits, rule, x)

@@ -24,10 +24,10 @@ type Choice struct {
 // Recipe gives each class of matrices a format. Classes that are not
 // Quantizable stay as they are under every recipe.
 type Recipe struct {
-	Name   string
-	Rule   affine.Rule // how affine scales, biases and codes are chosen
-	Expert Choice      // routed experts
-	Other  Choice      // every other quantizable class
+	Name    string
+	Encoder affine.Encoder // how affine scales, biases and codes are chosen
+	Expert  Choice         // routed experts
+	Other   Choice         // every other quantizable class
 }
 
 // BF16 is the name of the reference: every matrix decoded to BF16.
@@ -58,7 +58,7 @@ func Parse(name string) (Recipe, error) {
 	}
 	r := Recipe{Name: name, Expert: choice(m[2], m[4]), Other: choice(m[2], m[3])}
 	if m[1] == "cpu" {
-		r.Rule = affine.CPU
+		r.Encoder = affine.CPU
 	}
 	return r, nil
 }
@@ -108,11 +108,11 @@ func Grid() []string {
 
 // Encoder returns the name of the quantizer rule for records, or "" where the
 // recipe quantizes nothing.
-func (r Recipe) Encoder() string {
+func (r Recipe) EncoderName() string {
 	if r.Expert.Affine.Bits == 0 && r.Other.Affine.Bits == 0 {
 		return ""
 	}
-	return r.Rule.String()
+	return r.Encoder.String()
 }
 
 // GroupSize returns the group size, or 0 where the recipe quantizes nothing.

@@ -51,7 +51,7 @@ func New(src Source, r Recipe) (*Variant, error) {
 	for i := range steps {
 		v.byName[steps[i].Name] = &steps[i]
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n", src.Digest, r.Name, r.Encoder()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n", src.Digest, r.Name, r.EncoderName()))
 	v.digest = hex.EncodeToString(sum[:])
 	return v, nil
 }
@@ -120,7 +120,7 @@ func (v *Variant) quantize(s *Step, p affine.Params) (*tensor.Matrix, error) {
 	var wg sync.WaitGroup
 	for i := range workers {
 		from, to := rows*i/workers, rows*(i+1)/workers
-		wg.Go(func() { errs[i] = m.QuantizeRows(v.recipe.Rule, from, w[from*cols:to*cols]) })
+		wg.Go(func() { errs[i] = m.QuantizeRows(v.recipe.Encoder, from, w[from*cols:to*cols]) })
 	}
 	wg.Wait()
 	for _, err := range errs {

@@ -19,7 +19,7 @@ func TestParse(t *testing.T) {
 		"bf16":          {Name: "bf16"},
 		"native":        {Name: "native", Expert: Choice{Native: true}, Other: Choice{Native: true}},
 		"g32-n8-e4":     {Name: "g32-n8-e4", Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
-		"cpu-g32-n8-e4": {Name: "cpu-g32-n8-e4", Rule: affine.CPU, Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
+		"cpu-g32-n8-e4": {Name: "cpu-g32-n8-e4", Encoder: affine.CPU, Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
 		"g32-n16-e4":    {Name: "g32-n16-e4", Expert: Choice{Affine: four}},
 		"g32-n8-e16":    {Name: "g32-n8-e16", Other: Choice{Affine: eight}},
 	} {
@@ -48,7 +48,7 @@ func TestGrid(t *testing.T) {
 	}
 	for _, n := range names {
 		r, err := Parse(n)
-		if err != nil || r.Encoder() != "mlx-gpu" || r.GroupSize() == 0 {
+		if err != nil || r.EncoderName() != "mlx-gpu" || r.GroupSize() == 0 {
 			t.Errorf("%s: %+v, %v", n, r, err)
 		}
 	}
@@ -168,7 +168,7 @@ func checkWeights(t *testing.T, src Source, r Recipe, m *tensor.Matrix) {
 		}
 		return
 	}
-	want, err := affine.Quantize(f.Params, r.Rule, w, m.Rows, m.Cols)
+	want, err := affine.Quantize(f.Params, r.Encoder, w, m.Rows, m.Cols)
 	if err != nil {
 		t.Fatal(err)
 	}
