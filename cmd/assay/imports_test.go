@@ -15,7 +15,7 @@ import (
 // tests excepted. Tests' own packages (…test) may import what they like.
 var levels = map[string]int{
 	"engine/tensor": 0, "engine/token": 0, "engine/cpu/kernel": 0, "eval/stat": 0, "refmodel": 0,
-	"engine/affine": 1, "engine/mx": 1, "engine/checkpoint": 1, "engine/reference": 1, "datasets": 1,
+	"engine/affine": 1, "engine/mx": 1, "engine/checkpoint": 1, "engine/reference": 1, "datasets": 1, "engine/shard": 1,
 	"engine/variant": 2,
 	"engine":         3,
 	"engine/dsv4":    4, "bench": 4, "eval/rows": 4,
