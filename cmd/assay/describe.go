@@ -48,15 +48,11 @@ func (s *session) describe(c *cut, ref *variant.Variant, others []*variant.Varia
 }
 
 func describeVariant(v *variant.Variant) results.Variant {
-	r, t := v.Recipe(), variant.Sum(v.Plan())
-	out := results.Variant{
-		Name: v.Name(), Rule: r.EncoderName(), Digest: v.Digest(), GroupSize: r.GroupSize(),
+	t := variant.Sum(v.Plan())
+	return results.Variant{
+		Name: v.Name(), Rule: v.Encoder(), Digest: v.Digest(), GroupSize: t.GroupSize, NonExpertBits: t.OtherBits, ExpertBits: t.ExpertBits,
 		BytesMain: t.BytesMain, BytesTotal: t.BytesTotal, BitsPerWeight: t.BitsPerWeight(), BytesPerToken: t.BytesPerToken,
 	}
-	if out.GroupSize > 0 {
-		out.NonExpertBits, out.ExpertBits = r.Other.Bits(), r.Expert.Bits()
-	}
-	return out
 }
 
 func cacheBytes(c *dsv4.Config) map[string]int64 {

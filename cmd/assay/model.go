@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"assay/engine/bundle"
 	"assay/engine/checkpoint"
 	"assay/engine/dsv4"
 	"assay/engine/reference"
@@ -28,10 +29,15 @@ type model struct {
 	config     *dsv4.Config
 	params     []tensor.Param
 	checkpoint *checkpoint.Checkpoint // nil where there is a config only
+	stored     map[string]bool        // parameters that the folder has; nil where only its config was read
 	source     variant.Source
+	bundles    []*bundle.Bundle // opened as variants
 }
 
 func (m *model) close() {
+	for _, b := range m.bundles {
+		b.Close()
+	}
 	if m.checkpoint != nil {
 		m.checkpoint.Close()
 	}
@@ -65,9 +71,10 @@ func (m *model) native(dir string) error {
 	if err != nil {
 		return fmt.Errorf("model %s: %w", dir, err)
 	}
+	m.stored = map[string]bool{}
 	for i, p := range m.params {
 		if _, err := ref.Info(p.Name); err == nil {
-			m.params[i].Native = ref.Native(p.Name)
+			m.params[i].Native, m.stored[p.Name] = ref.Native(p.Name), true
 		}
 	}
 	return nil
@@ -129,10 +136,11 @@ func openCheckpoint(name string) (*checkpoint.Checkpoint, error) {
 	return checkpoint.Open(name)
 }
 
-// openModel opens a model with its weights.
-func openModel(name string) (*model, error) {
+// openModel opens a model with its weights. identity says how its digest is
+// taken: (*checkpoint.Checkpoint).Digest or Fingerprint.
+func openModel(name string, identity func(*checkpoint.Checkpoint) (string, error)) (*model, error) {
 	if name == flashModel {
-		return nil, usage("model %q is a config without weights: it works with assay plan", name)
+		return nil, usage("model %q is a config without weights: it works with assay plan and assay synth", name)
 	}
 	ck, err := openCheckpoint(name)
 	if err != nil {
@@ -143,7 +151,7 @@ func openModel(name string) (*model, error) {
 		m.close()
 		return nil, err
 	}
-	if m.source, err = dsv4.Source(ck); err != nil {
+	if m.source, err = dsv4.Source(ck, func() (string, error) { return identity(ck) }); err != nil {
 		m.close()
 		return nil, fmt.Errorf("model %s: %w", name, err)
 	}
@@ -165,27 +173,4 @@ func (m *model) tokenizer() (*token.Tokenizer, error) {
 		return nil, fmt.Errorf("tokenizer.json has ids up to %d, the model's vocabulary is %d", t.VocabSize()-1, m.config.VocabSize)
 	}
 	return t, nil
-}
-
-// variants makes the reference and the named variants, which may name the
-// reference too.
-func (m *model) variants(names string) (reference *variant.Variant, others []*variant.Variant, err error) {
-	recipes, err := variant.ParseList(names)
-	if err != nil {
-		return nil, nil, codedError{exitUsage, err}
-	}
-	if reference, err = variant.New(m.source, variant.Recipe{Name: variant.BF16}); err != nil {
-		return nil, nil, err
-	}
-	for _, r := range recipes {
-		if r.Name == variant.BF16 {
-			continue
-		}
-		v, err := variant.New(m.source, r)
-		if err != nil {
-			return nil, nil, err
-		}
-		others = append(others, v)
-	}
-	return reference, others, nil
 }

@@ -46,7 +46,7 @@ KV cache and scratch.`,
 	f := c.Flags()
 	f.StringVar(&name, "model", referenceModel, modelHelp)
 	f.StringVar(&variants, "variants", strings.Join(append(variant.Grid(), variant.Native, variant.BF16), ","),
-		"names with commas between: "+variant.Grammar)
+		"names and recipe files (.yaml) with commas between: "+variant.Grammar)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -76,9 +76,9 @@ type fitsRow struct {
 }
 
 func plansOf(m *model, names string) ([]planRow, error) {
-	recipes, err := variant.ParseList(names)
+	recipes, err := recipesOf(names)
 	if err != nil {
-		return nil, codedError{exitUsage, err}
+		return nil, err
 	}
 	var out []planRow
 	for _, r := range recipes {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/term"
 
+	"assay/engine/bundle"
 	"assay/eval/sweep"
 )
 
@@ -20,6 +21,7 @@ type progress struct {
 	started  time.Time // of the stage
 	stage    string
 	last     time.Time
+	first    int64 // bytes that were done when the stage began
 	wrote    bool
 }
 
@@ -39,8 +41,36 @@ func (p *progress) step(s sweep.Step) {
 	if now.Sub(p.last) < p.every {
 		return
 	}
+	p.print(now, fmt.Sprintf("%s: %s, %s, %d%%%s", s.Stage, s.Variant, s.Detail, 100*s.Done/max(s.Total, 1), p.eta(s, now)))
+}
+
+// build tells how far a build is.
+func (p *progress) build(s bundle.Progress) {
+	now := time.Now()
+	if s.Stage != p.stage {
+		p.stage, p.started, p.last, p.first = s.Stage, now, now, s.Done
+	}
+	if now.Sub(p.last) < p.every {
+		return
+	}
+	line := fmt.Sprintf("%s: %s of %s, %d%%", s.Stage, size(s.Done), size(s.Total), 100*s.Done/max(s.Total, 1))
+	if spent := now.Sub(p.started); s.Done > p.first && spent > time.Second {
+		if s.Weights > 0 {
+			line += fmt.Sprintf(", %.3f G weights/s", float64(s.Weights)/1e9/spent.Seconds())
+		}
+		line += ", " + remaining(spent, s.Done-p.first, s.Total-s.Done)
+	}
+	p.print(now, line)
+}
+
+// remaining is the time that left more will take at the rate of made in spent.
+func remaining(spent time.Duration, made, left int64) string {
+	return time.Duration(float64(spent)/float64(made)*float64(left)).Round(time.Second).String() + " left"
+}
+
+// print shows a line, on a terminal in place of the last one.
+func (p *progress) print(now time.Time, line string) {
 	p.last = now
-	line := fmt.Sprintf("%s: %s, %s, %d%%%s", s.Stage, s.Variant, s.Detail, 100*s.Done/max(s.Total, 1), p.eta(s, now))
 	if !p.terminal {
 		fmt.Fprintln(p.w, line)
 		return
@@ -55,12 +85,11 @@ func (p *progress) eta(s sweep.Step, now time.Time) string {
 	if made <= 0 || spent < time.Second {
 		return ""
 	}
-	left := time.Duration(float64(spent) / float64(made) * float64(s.Total-s.Done))
 	rate := ""
 	if s.Stage == "score" {
 		rate = fmt.Sprintf(", %.0f tok/s", float64(made)/spent.Seconds())
 	}
-	return fmt.Sprintf("%s, %s left", rate, left.Round(time.Second))
+	return rate + ", " + remaining(spent, made, s.Total-s.Done)
 }
 
 // end clears the line.

@@ -15,9 +15,9 @@ import (
 
 	"assay/bench"
 	"assay/datasets"
+	"assay/engine/checkpoint"
 	"assay/engine/cpu"
 	"assay/engine/dsv4"
-	"assay/engine/variant"
 	"assay/eval"
 	"assay/eval/rows"
 	"assay/eval/sweep"
@@ -46,7 +46,7 @@ func (o *runOptions) flags(c *cobra.Command, variants string) {
 	f.StringVar(&o.model, "model", referenceModel, modelHelp)
 	f.StringArrayVar(&o.texts, "text", nil, "UTF-8 file to score; repeatable (default: the corpus)")
 	f.StringVar(&o.corpus, "corpus", datasets.HeldoutCorpus, "corpus by name, see assay datasets list")
-	f.StringVar(&o.variants, "variants", variants, "names with commas between: "+variant.Grammar)
+	f.StringVar(&o.variants, "variants", variants, variantsHelp)
 	f.BoolVar(&o.kvSim, "kv-sim", false, "round cached keys to FP8 and the indexer to FP4, as the release does")
 	f.IntVar(&o.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
 	f.StringVar(&o.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
@@ -135,7 +135,7 @@ func prepare(o *runOptions) (_ *session, err error) {
 			s.close()
 		}
 	}()
-	if s.model, err = openModel(o.model); err != nil {
+	if s.model, err = openModel(o.model, (*checkpoint.Checkpoint).Digest); err != nil {
 		return nil, err
 	}
 	if o.threads > 0 {

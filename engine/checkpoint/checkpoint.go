@@ -5,11 +5,7 @@
 package checkpoint
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"hash"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -154,6 +150,14 @@ func (c *Checkpoint) Tensor(name string) (tensor.Tensor, error) {
 	return t, nil
 }
 
+// Release says that a tensor's bytes are not needed soon: the pages of its file
+// that only it lies on leave the process's memory. They come back when touched.
+func (c *Checkpoint) Release(name string) {
+	if t, ok := c.tensors[name]; ok && !c.closed.Load() {
+		c.from.release(t.Data)
+	}
+}
+
 // Config returns the bytes of config.json. The caller must not change them.
 func (c *Checkpoint) Config() []byte { return c.config }
 
@@ -171,53 +175,18 @@ func (c *Checkpoint) File(name string) ([]byte, error) {
 	return data, nil
 }
 
+// List returns the names of all files of the folder, sorted.
+func (c *Checkpoint) List() ([]string, error) {
+	names, err := c.from.list()
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 // TotalBytes returns the bytes of all tensors as stored, headers not counted.
 func (c *Checkpoint) TotalBytes() int64 { return c.bytes }
-
-// Digest returns the identity of the weights in hexadecimal: it reads all of
-// them, once. How they are cut into shards, and in which order they lie there,
-// does not matter. With u(n) as eight bytes, little-endian, and s(x) as
-// u(len x), x:
-//
-//	SHA-256("assay checkpoint 1\n", s(config.json), u(number of tensors),
-//	    for each tensor by name: s(name), s(dtype), u(rank), u(each dimension), s(data))
-func (c *Checkpoint) Digest() (string, error) { return c.digest() }
-
-func (c *Checkpoint) sum() (string, error) {
-	w := hashWriter{sha256.New()}
-	w.Write([]byte("assay checkpoint 1\n"))
-	w.sized(c.config)
-	w.number(len(c.names))
-	for _, name := range c.names {
-		t, err := c.Tensor(name)
-		if err != nil {
-			return "", err
-		}
-		w.sized([]byte(name))
-		w.sized([]byte(t.DType))
-		w.number(len(t.Shape))
-		for _, d := range t.Shape {
-			w.number(d)
-		}
-		w.sized(t.Data)
-	}
-	return hex.EncodeToString(w.Sum(nil)), nil
-}
-
-// hashWriter writes numbers and byte strings so that no two sequences of them
-// give the same bytes.
-type hashWriter struct{ hash.Hash }
-
-func (w hashWriter) number(n int) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(n))
-	w.Write(b[:])
-}
-
-func (w hashWriter) sized(b []byte) {
-	w.number(len(b))
-	w.Write(b)
-}
 
 // Close gives back the mappings. Every view that Tensor returned is invalid
 // from then on; touching one ends the process.

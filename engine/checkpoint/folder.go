@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"unsafe"
 )
 
 // smallFile bounds what read takes into memory: far above the largest index
@@ -23,6 +24,8 @@ type folder interface {
 	open(name string) ([]byte, error)
 	// read returns a small file. Its errors name the file.
 	read(name string) ([]byte, error)
+	// release gives back the memory of part of an open file.
+	release(part []byte)
 	// path returns what to call a file in an error.
 	path(name string) string
 	close() error
@@ -131,6 +134,16 @@ func (d *directory) close() error {
 	return errors.Join(errs...)
 }
 
+// release drops the pages that lie within part. The mapping is read only, so
+// nothing is lost; where the system refuses, memory is all that it costs.
+func (d *directory) release(part []byte) {
+	page := os.Getpagesize()
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(part)))) & (page - 1)
+	if n := (len(part) - skip) &^ (page - 1); n > 0 {
+		dropPages(part[skip : skip+n])
+	}
+}
+
 // memory is a folder of file contents.
 type memory map[string][]byte
 
@@ -153,5 +166,7 @@ func (m memory) read(name string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+func (m memory) release([]byte) {}
 
 func (m memory) close() error { return nil }

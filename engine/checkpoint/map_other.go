@@ -11,3 +11,6 @@ import (
 func mapFile(*os.File, int64) ([]byte, error) { return nil, errors.ErrUnsupported }
 
 func unmapFile([]byte) error { return nil }
+
+// dropPages does nothing: there is no mapping.
+func dropPages([]byte) {}

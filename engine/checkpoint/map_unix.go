@@ -18,3 +18,6 @@ func mapFile(f *os.File, size int64) ([]byte, error) {
 }
 
 func unmapFile(data []byte) error { return unix.Munmap(data) }
+
+// dropPages takes whole pages of a mapping out of memory.
+func dropPages(pages []byte) { unix.Madvise(pages, unix.MADV_DONTNEED) }

@@ -19,7 +19,7 @@ var refSource = sync.OnceValues(func() (variant.Source, error) {
 	if err != nil {
 		return variant.Source{}, err
 	}
-	return dsv4.Source(ck)
+	return dsv4.Source(ck, ck.Digest)
 })
 
 func source(t testing.TB) variant.Source {

@@ -9,8 +9,10 @@ package dsv4
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"reflect"
 )
 
 // Config is the model's config.json, under the checkpoint's own names.
@@ -54,12 +56,17 @@ type Config struct {
 	AttentionBias       bool        `json:"attention_bias"`
 	ExpertDType         string      `json:"expert_dtype"`
 
-	QuantizationConfig *struct {
-		QuantMethod     string `json:"quant_method"`
-		Fmt             string `json:"fmt"`
-		ScaleFmt        string `json:"scale_fmt"`
-		WeightBlockSize []int  `json:"weight_block_size"`
-	} `json:"quantization_config"`
+	// QuantizationConfig is how the release stores its weights; it is nil where
+	// they are BF16, and in MLX's bundles, which have their own Quantization.
+	QuantizationConfig *BlockQuantization `json:"-"`
+}
+
+// BlockQuantization is the release's quantization_config.
+type BlockQuantization struct {
+	QuantMethod     string `json:"quant_method"`
+	Fmt             string `json:"fmt"`
+	ScaleFmt        string `json:"scale_fmt"`
+	WeightBlockSize []int  `json:"weight_block_size"`
 }
 
 // RopeScaling holds YaRN's parameters, which apply to layers with a
@@ -77,9 +84,20 @@ type RopeScaling struct {
 // option that the forward pass does not have.
 func ParseConfig(data []byte) (*Config, error) {
 	c := &Config{}
-	if err := json.Unmarshal(data, c); err != nil {
+	var stored struct {
+		Blocks *BlockQuantization `json:"quantization_config"`
+	}
+	var bundle struct {
+		Quantization json.RawMessage `json:"quantization"`
+	}
+	err := errors.Join(json.Unmarshal(data, c), json.Unmarshal(data, &bundle))
+	if err == nil && bundle.Quantization == nil {
+		err = json.Unmarshal(data, &stored)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("dsv4: config.json: %w", err)
 	}
+	c.QuantizationConfig = stored.Blocks
 	if c.ModelType != "deepseek_v4" {
 		return nil, fmt.Errorf("dsv4: config.json: model_type %q, want %q", c.ModelType, "deepseek_v4")
 	}
@@ -213,6 +231,28 @@ func (c *Config) yarn() bool {
 		}
 	}
 	return false
+}
+
+// SameModel errs unless other describes the same forward pass: every field
+// alike but how weights are stored and whether there is an MTP block.
+func (c *Config) SameModel(other *Config) error {
+	a, b := reflect.ValueOf(c.compared()), reflect.ValueOf(other.compared())
+	for i := range a.NumField() {
+		if x, y := a.Field(i).Interface(), b.Field(i).Interface(); !reflect.DeepEqual(x, y) {
+			name := a.Type().Field(i).Tag.Get("json")
+			return fmt.Errorf("dsv4: config.json: %s is %v, want %v", name, y, x)
+		}
+	}
+	return nil
+}
+
+// compared is c without what may differ.
+func (c *Config) compared() Config {
+	out := *c
+	out.QuantizationConfig, out.ExpertDType, out.NumNextNPredict, out.NormTopKProb = nil, "", 0, nil
+	out.CompressRatios = c.CompressRatios[:c.NumHiddenLayers]
+	out.RopeScaling.Type, out.RopeScaling.RopeType = c.RopeScaling.kind(), ""
+	return out
 }
 
 // Ratio returns the compression ratio of a main layer: 0 without compressor.

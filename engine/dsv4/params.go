@@ -11,16 +11,17 @@ import (
 // decoded view, without the scales that FP8 and FP4 tensors carry. The order is
 // the checkpoint's: embedding, head, layers, MTP block.
 func Params(c *Config) []tensor.Param {
-	p := inventory{c: c}
+	p := inventory{c: c, layer: -1}
 	d := c.HiddenSize
 	p.table("embed.weight", tensor.Embedding, tensor.BF16, c.VocabSize, d)
 	p.matrix("head.weight", tensor.Head, tensor.Plain, c.VocabSize, d)
 	p.vector("norm.weight", tensor.Norm, tensor.BF16, d)
 	p.hyperHead("")
 	for i := range c.NumHiddenLayers {
+		p.layer = i
 		p.block(fmt.Sprintf("layers.%d.", i), c.Ratio(i), c.Hash(i))
 	}
-	p.mtp = true
+	p.layer, p.mtp = -1, true
 	for i := range c.NumNextNPredict {
 		at := fmt.Sprintf("mtp.%d.", i)
 		p.block(at, 0, false)
@@ -36,9 +37,10 @@ func Params(c *Config) []tensor.Param {
 
 // inventory collects parameters.
 type inventory struct {
-	c   *Config
-	mtp bool
-	out []tensor.Param
+	c     *Config
+	layer int
+	mtp   bool
+	out   []tensor.Param
 }
 
 func (p *inventory) add(name string, class tensor.Class, dtype tensor.DType, native tensor.Native, reads [2]int64, shape ...int) {
@@ -47,7 +49,7 @@ func (p *inventory) add(name string, class tensor.Class, dtype tensor.DType, nat
 	}
 	p.out = append(p.out, tensor.Param{
 		Info:  tensor.Info{Name: name, DType: dtype, Shape: shape},
-		Class: class, Native: native, MTP: p.mtp, Reads: reads,
+		Class: class, Native: native, Layer: p.layer, MTP: p.mtp, Reads: reads,
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"assay/engine/token"
 	"assay/engine/variant"
@@ -275,8 +274,8 @@ func LargestLayer(steps []variant.Step) int64 {
 			continue
 		}
 		at := s.Name
-		if parts := strings.SplitN(s.Name, ".", 3); parts[0] == "layers" {
-			at = parts[1]
+		if s.Layer >= 0 {
+			at = fmt.Sprint(s.Layer)
 		}
 		sums[at] += s.Bytes
 		most = max(most, sums[at])

@@ -222,20 +222,20 @@ func TestSession(t *testing.T) {
 // TestLargestLayer: what a pass has loaded at most is a layer, or the output
 // projection of a model with few and small ones.
 func TestLargestLayer(t *testing.T) {
-	step := func(name string, bytes int64) (s variant.Step) {
-		s.Name, s.Bytes = name, bytes
+	step := func(name string, layer int, bytes int64) (s variant.Step) {
+		s.Name, s.Layer, s.Bytes = name, layer, bytes
 		return s
 	}
-	steps := []variant.Step{step("embed.weight", 7), step("layers.0.a", 4), step("layers.1.a", 5), step("layers.1.b", 1), step("layers.10.a", 5), step("head.weight", 3)}
+	steps := []variant.Step{step("embed.weight", -1, 7), step("layers.0.a", 0, 4), step("layers.1.a", 1, 5), step("layers.1.b", 1, 1), step("layers.10.a", 10, 5), step("head.weight", -1, 3)}
 	for i, want := range []int64{7, 9} {
 		if got := dsv4.LargestLayer(steps); got != want {
 			t.Errorf("the largest of %d steps is %d, want %d", len(steps), got, want)
 		}
 		if i == 0 {
-			steps = append(steps, step("layers.0.c", 5))
+			steps = append(steps, step("layers.0.c", 0, 5))
 		}
 	}
-	mtp := step("mtp.0.a", 1000)
+	mtp := step("mtp.0.a", -1, 1000)
 	mtp.MTP = true
 	if got := dsv4.LargestLayer(append(steps, mtp)); got != 9 {
 		t.Errorf("with an MTP block it is %d, want 9", got)

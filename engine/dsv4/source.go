@@ -7,8 +7,9 @@ import (
 )
 
 // Source decodes a checkpoint and holds it against its config: what variants
-// are made from. It reads all weights once, for their digest.
-func Source(ck *checkpoint.Checkpoint) (variant.Source, error) {
+// are made from. digest gives the checkpoint's identity: its Digest, which reads
+// all weights once, or its Fingerprint.
+func Source(ck *checkpoint.Checkpoint, digest func() (string, error)) (variant.Source, error) {
 	c, err := ParseConfig(ck.Config())
 	if err != nil {
 		return variant.Source{}, err
@@ -20,6 +21,6 @@ func Source(ck *checkpoint.Checkpoint) (variant.Source, error) {
 	if err := Check(c, ref); err != nil {
 		return variant.Source{}, err
 	}
-	digest, err := ck.Digest()
-	return variant.Source{Reference: ref, Config: ck.Config(), Digest: digest, Params: Params(c)}, err
+	id, err := digest()
+	return variant.Source{Reference: ref, Config: ck.Config(), Digest: id, Params: Params(c)}, err
 }

@@ -9,9 +9,10 @@ import (
 	"assay/engine/tensor"
 )
 
-// blocked is an FP8 or FP4 matrix [rows, cols] as stored.
+// blocked is an FP8 or FP4 matrix [rows, cols] as stored, or some of its rows.
 type blocked struct {
 	native        tensor.Native
+	first         int // row of the whole matrix that row 0 is
 	rows, cols    int
 	weight, scale tensor.Tensor
 }
@@ -146,7 +147,7 @@ func (b blocked) refusal(r int) error {
 		if valueBits(value, scale)&refused == 0 {
 			continue
 		}
-		where := fmt.Sprintf("reference: tensor %q: row %d, column %d", b.weight.Name, r, c)
+		where := fmt.Sprintf("reference: tensor %q: row %d, column %d", b.weight.Name, b.first+r, c)
 		switch {
 		case scale == 255:
 			return fmt.Errorf("%s: scale %q is not a number (code 255)", where, b.scale.Name)

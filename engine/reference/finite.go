@@ -18,8 +18,8 @@ var exponents = map[tensor.DType]struct{ mask, lowest uint64 }{
 }
 
 // checkFinite errs on the first value of a floating-point tensor that is not
-// finite.
-func checkFinite(t tensor.Tensor) error {
+// finite. first is the number of the tensor's first element, for the error.
+func checkFinite(t tensor.Tensor, first int) error {
 	e, ok := exponents[t.DType]
 	if !ok {
 		return nil
@@ -42,7 +42,7 @@ func checkFinite(t tensor.Tensor) error {
 		copy(one[:], t.Data[i*size:(i+1)*size])
 		u := binary.LittleEndian.Uint64(one[:])
 		if (u&e.mask+e.lowest)&signs != 0 {
-			return fmt.Errorf("reference: tensor %q: %s: not finite (%s code %#x)", t.Name, place(t.Shape, i), t.DType, u)
+			return fmt.Errorf("reference: tensor %q: %s: not finite (%s code %#x)", t.Name, place(t.Shape, first+i), t.DType, u)
 		}
 	}
 	return nil

@@ -180,15 +180,34 @@ func (r *Reference) Tensor(name string) (tensor.Tensor, error) {
 	if p.native == tensor.Plain {
 		return r.plain(name)
 	}
-	out := make([]uint16, p.Elements())
-	b, err := r.stored(p)
+	return r.bf16(p, 0, p.Shape[0])
+}
+
+// TensorRows returns the rows [from, to) of a matrix as Tensor would, without
+// reading the others. from is a multiple of 128.
+func (r *Reference) TensorRows(name string, from, to int) (tensor.Tensor, error) {
+	p, err := r.matrix(name, from, to)
+	switch {
+	case err != nil:
+		return tensor.Tensor{}, err
+	case p.native == tensor.Plain:
+		return r.plainRows(p, from, to)
+	}
+	return r.bf16(p, from, to)
+}
+
+func (r *Reference) bf16(p param, from, to int) (tensor.Tensor, error) {
+	out := make([]uint16, (to-from)*p.Shape[1])
+	b, err := r.stored(p, from, to)
 	if err == nil {
 		err = decode(b, out)
 	}
 	if err != nil {
 		return tensor.Tensor{}, err
 	}
-	return tensor.Tensor{Info: p.Info, Data: tensor.Bytes16(out)}, nil
+	info := p.Info
+	info.Shape = []int{to - from, p.Shape[1]}
+	return tensor.Tensor{Info: info, Data: tensor.Bytes16(out)}, nil
 }
 
 // Float32 returns the same values as Tensor, decoded straight to float32, newly
@@ -206,8 +225,29 @@ func (r *Reference) Float32(name string) ([]float32, error) {
 		}
 		return t.Float32s()
 	}
-	out := make([]float32, p.Elements())
-	b, err := r.stored(p)
+	return r.float32s(p, 0, p.Shape[0])
+}
+
+// Float32Rows is Float32 of the rows [from, to) of a matrix. from is a multiple
+// of 128.
+func (r *Reference) Float32Rows(name string, from, to int) ([]float32, error) {
+	p, err := r.matrix(name, from, to)
+	if err != nil {
+		return nil, err
+	}
+	if p.native == tensor.Plain {
+		t, err := r.plainRows(p, from, to)
+		if err != nil {
+			return nil, err
+		}
+		return t.Float32s()
+	}
+	return r.float32s(p, from, to)
+}
+
+func (r *Reference) float32s(p param, from, to int) ([]float32, error) {
+	out := make([]float32, (to-from)*p.Shape[1])
+	b, err := r.stored(p, from, to)
 	if err == nil {
 		err = decode(b, asBits(out))
 	}
@@ -217,29 +257,55 @@ func (r *Reference) Float32(name string) ([]float32, error) {
 	return out, nil
 }
 
-// Stored returns an FP8 or FP4 weight and its scale as the source stores them,
-// for a repack that loses nothing. It errs where Native is Plain, and on
-// whatever Tensor errs on.
-func (r *Reference) Stored(name string) (weight, scale tensor.Tensor, err error) {
-	p, err := r.param(name)
+// StoredRows returns the rows [from, to) of an FP8 or FP4 weight, and their
+// scales, as the source stores them, for a repack that loses nothing. from is a
+// multiple of 128. It errs where Native is Plain, and on whatever Tensor errs on.
+func (r *Reference) StoredRows(name string, from, to int) (weight, scale []byte, err error) {
+	p, err := r.matrix(name, from, to)
 	switch {
 	case err != nil:
-		return weight, scale, err
+		return nil, nil, err
 	case p.native == tensor.Plain:
-		return weight, scale, fmt.Errorf("reference: tensor %q: %s has no scale", name, p.DType)
+		return nil, nil, fmt.Errorf("reference: tensor %q: %s has no scale", name, p.DType)
 	}
-	b, err := r.stored(p)
+	b, err := r.stored(p, from, to)
 	if err == nil {
 		err = b.check()
 	}
 	if err != nil {
-		return weight, scale, err
+		return nil, nil, err
 	}
-	return b.weight, b.scale, nil
+	return b.weight.Data, b.scale.Data, nil
 }
 
-// stored reads a weight and its scale.
-func (r *Reference) stored(p param) (blocked, error) {
+// matrix returns a parameter that has the rows [from, to), which begin with a
+// block.
+func (r *Reference) matrix(name string, from, to int) (param, error) {
+	p, err := r.param(name)
+	switch {
+	case err != nil:
+		return p, err
+	case len(p.Shape) != 2 || from < 0 || from > to || to > p.Shape[0] || from%fp8Block != 0:
+		return p, fmt.Errorf("reference: tensor %q %v has no rows %d to %d that begin with a block", name, p.Shape, from, to)
+	}
+	return p, nil
+}
+
+// Release says that a parameter's stored bytes are not needed soon. It does
+// something where the source is one that can give memory back.
+func (r *Reference) Release(name string) {
+	src, ok := r.src.(interface{ Release(name string) })
+	if !ok {
+		return
+	}
+	src.Release(name)
+	if p := r.params[name]; p.native != tensor.Plain {
+		src.Release(p.scale)
+	}
+}
+
+// stored reads the rows [from, to) of a weight and their scales.
+func (r *Reference) stored(p param, from, to int) (blocked, error) {
 	weight, err := r.src.Tensor(p.Name)
 	if err != nil {
 		return blocked{}, fmt.Errorf("reference: %w", err)
@@ -248,7 +314,16 @@ func (r *Reference) stored(p param) (blocked, error) {
 	if err != nil {
 		return blocked{}, fmt.Errorf("reference: %w", err)
 	}
-	return blocked{native: p.native, rows: p.Shape[0], cols: p.Shape[1], weight: weight, scale: scale}, nil
+	rows, cols := p.Shape[0], p.Shape[1]
+	width, scales, first, last := cols, blocks(cols, fp8Block), from/fp8Block, blocks(to, fp8Block)
+	if p.native == tensor.FP4 {
+		width, scales, first, last = cols/2, cols/fp4Group, from, to
+	}
+	if len(weight.Data) != rows*width {
+		return blocked{}, fmt.Errorf("reference: tensor %q: %d bytes, want %d", p.Name, len(weight.Data), rows*width)
+	}
+	weight.Data, scale.Data = weight.Data[from*width:to*width], scale.Data[first*scales:last*scales]
+	return blocked{native: p.native, first: from, rows: to - from, cols: cols, weight: weight, scale: scale}, nil
 }
 
 // plain reads a tensor that passes through.
@@ -257,5 +332,17 @@ func (r *Reference) plain(name string) (tensor.Tensor, error) {
 	if err != nil {
 		return tensor.Tensor{}, fmt.Errorf("reference: %w", err)
 	}
-	return t, checkFinite(t)
+	return t, checkFinite(t, 0)
+}
+
+// plainRows reads rows of a matrix that passes through.
+func (r *Reference) plainRows(p param, from, to int) (tensor.Tensor, error) {
+	t, err := r.src.Tensor(p.Name)
+	if err != nil {
+		return tensor.Tensor{}, fmt.Errorf("reference: %w", err)
+	}
+	cols := p.Shape[1]
+	t.Shape = []int{to - from, cols}
+	t.Data = t.Data[from*cols*p.DType.Size() : to*cols*p.DType.Size()]
+	return t, checkFinite(t, from*cols)
 }

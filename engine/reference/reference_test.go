@@ -182,7 +182,7 @@ func checkProduct(t *testing.T, r *reference.Reference, at int, value float64, s
 	holds := scale != 255 && want == want && math.Abs(want) < 0x1p128 && math.Mod(want, unit) == 0
 	w, err := r.Float32("w.weight")
 	_, errTensor := r.Tensor("w.weight")
-	_, _, errStored := r.Stored("w.weight")
+	_, _, errStored := storedRows(r, "w.weight")
 	switch {
 	case (err == nil) != holds || (errTensor == nil) != holds || (errStored == nil) != holds:
 		t.Fatalf("%v under scale %d: errors %v, %v, %v", value, scale, err, errTensor, errStored)
@@ -334,7 +334,7 @@ func TestOtherTensorsPassThrough(t *testing.T) {
 	if _, err := r.Float32("gate.tid2eid"); err == nil {
 		t.Error("an I64 table as float32")
 	}
-	if _, _, err := r.Stored("m.weight"); err == nil || err.Error() != `reference: tensor "m.weight": F32 has no scale` {
+	if _, _, err := storedRows(r, "m.weight"); err == nil || err.Error() != `reference: tensor "m.weight": F32 has no scale` {
 		t.Errorf("error %v", err)
 	}
 }
@@ -345,7 +345,7 @@ func TestUnknownNames(t *testing.T) {
 		_, err1 := r.Info(name)
 		_, err2 := r.Tensor(name)
 		_, err3 := r.Float32(name)
-		_, _, err4 := r.Stored(name)
+		_, _, err4 := storedRows(r, name)
 		for _, err := range []error{err1, err2, err3, err4} {
 			if err == nil || err.Error() != `reference: no tensor "`+name+`"` {
 				t.Errorf("%q: error %v", name, err)
@@ -395,27 +395,91 @@ func TestTinyModel(t *testing.T) {
 	}
 }
 
-// checkStored works every 97th weight out from Stored, one at a time.
+// storedRows returns all rows of a weight as stored, and their scales.
+func storedRows(r *reference.Reference, name string) (weight, scale []byte, err error) {
+	info, err := r.Info(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.StoredRows(name, 0, info.Shape[0])
+}
+
+// checkStored works every 97th weight out from StoredRows, one at a time.
 func checkStored(t *testing.T, r *reference.Reference, p tensor.Param, got []float32) {
 	t.Helper()
 	if p.Native == tensor.Plain {
 		return
 	}
-	w, s, err := r.Stored(p.Name)
+	w, s, err := storedRows(r, p.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cols := p.Shape[1]
 	for i := 0; i < len(got); i += 97 {
 		row, col := i/cols, i%cols
-		value := tensor.E4M3ToFloat32(w.Data[min(i, len(w.Data)-1)])
-		scale := s.Data[min(row/128*s.Shape[1]+col/128, len(s.Data)-1)]
+		value := tensor.E4M3ToFloat32(w[min(i, len(w)-1)])
+		scale := s[min(row/128*((cols+127)/128)+col/128, len(s)-1)]
 		if p.Native == tensor.FP4 {
-			value = tensor.E2M1ToFloat32(w.Data[row*w.Shape[1]+col/2] >> (col % 2 * 4) & 15)
-			scale = s.Data[row*s.Shape[1]+col/32]
+			value = tensor.E2M1ToFloat32(w[i/2] >> (col % 2 * 4) & 15)
+			scale = s[i/32]
 		}
 		if want := math.Ldexp(float64(value), int(scale)-127); float64(got[i]) != want {
 			t.Fatalf("%s: row %d, column %d is %v, want %v", p.Name, row, col, got[i], want)
+		}
+	}
+}
+
+// Rows are those of the whole matrix, wherever the cut; an error in them names
+// the row of the whole.
+func TestRows(t *testing.T) {
+	for _, native := range []tensor.Native{tensor.FP8, tensor.FP4, tensor.Plain} {
+		p := tensor.Param{Info: tensor.Info{Name: "w.weight", DType: tensor.BF16, Shape: []int{300, 160}}, Native: native}
+		tensors, err := checkpointtest.Tensors([]tensor.Param{p}, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := mustOf(t, tensors...)
+		whole, err := r.Float32(p.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bf16, err := r.Tensor(p.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cut := range [][2]int{{0, 300}, {0, 1}, {128, 128}, {128, 300}, {256, 300}} {
+			from, to := cut[0]*160, cut[1]*160
+			got, err := r.Float32Rows(p.Name, cut[0], cut[1])
+			if err != nil || !slices.Equal(got, whole[from:to]) {
+				t.Errorf("%q: rows %v as float32 differ: %v", native, cut, err)
+			}
+			part, err := r.TensorRows(p.Name, cut[0], cut[1])
+			if err != nil || !bytes.Equal(part.Data, bf16.Data[2*from:2*to]) || !slices.Equal(part.Shape, []int{cut[1] - cut[0], 160}) {
+				t.Errorf("%q: rows %v as BF16 differ: %v", native, cut, err)
+			}
+		}
+		for _, cut := range [][2]int{{1, 2}, {128, 301}, {-128, 0}, {256, 128}} {
+			if _, err := r.Float32Rows(p.Name, cut[0], cut[1]); err == nil {
+				t.Errorf("%q: rows %v are there", native, cut)
+			}
+		}
+		data := slices.Clone(tensors[0].Data)
+		if native == tensor.FP4 {
+			continue // every code of FP4 is a number
+		}
+		at := 299*160 + 7
+		if native == tensor.FP8 {
+			data[at] = 0x7f
+		} else {
+			data[2*at], data[2*at+1] = 0x80, 0x7f
+		}
+		tensors[0].Data = data
+		r = mustOf(t, tensors...)
+		if _, err := r.Float32Rows(p.Name, 256, 300); err == nil || !strings.Contains(err.Error(), "row 299, column 7") {
+			t.Errorf("%q: error %v", native, err)
+		}
+		if _, err := r.Float32Rows(p.Name, 128, 256); err != nil {
+			t.Errorf("%q: rows before a bad one: %v", native, err)
 		}
 	}
 }
@@ -438,7 +502,7 @@ func benchmark(b *testing.B, native tensor.Native, decode func(*reference.Refere
 func BenchmarkDecode(b *testing.B) {
 	float32s := func(r *reference.Reference) error { _, err := r.Float32("w.weight"); return err }
 	bf16 := func(r *reference.Reference) error { _, err := r.Tensor("w.weight"); return err }
-	check := func(r *reference.Reference) error { _, _, err := r.Stored("w.weight"); return err }
+	check := func(r *reference.Reference) error { _, _, err := storedRows(r, "w.weight"); return err }
 	b.Run("of=fp8/to=float32", func(b *testing.B) { benchmark(b, tensor.FP8, float32s) })
 	b.Run("of=fp8/to=bf16", func(b *testing.B) { benchmark(b, tensor.FP8, bf16) })
 	b.Run("of=fp8/to=stored", func(b *testing.B) { benchmark(b, tensor.FP8, check) })

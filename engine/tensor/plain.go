@@ -68,6 +68,15 @@ func (t Tensor) Float32s() ([]float32, error) {
 	return out, nil
 }
 
+// F16ToF32Bytes widens F16 elements to float32, each exactly, newly allocated.
+func F16ToF32Bytes(half []byte) []byte {
+	out := make([]byte, 0, 2*len(half))
+	for ; len(half) >= 2; half = half[2:] {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(F16ToFloat32(binary.LittleEndian.Uint16(half))))
+	}
+	return out
+}
+
 // Int64s returns the elements of an I64 or I32 tensor, newly allocated.
 func (t Tensor) Int64s() ([]int64, error) {
 	out := make([]int64, t.Elements())

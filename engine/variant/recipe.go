@@ -8,26 +8,31 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"assay/engine/affine"
 	"assay/engine/tensor"
 )
 
-// Choice is what a recipe does with the matrices of one class. The zero Choice
-// leaves them as BF16.
+// Choice is what a recipe does with a matrix. The zero Choice leaves it as BF16.
 type Choice struct {
-	Native bool          // as the checkpoint stores them: mxfp4, mxfp8, or BF16
-	Affine affine.Params // used if Bits is not 0
+	Native  bool           // as the checkpoint stores it: mxfp4, mxfp8, or BF16
+	Affine  affine.Params  // used if Bits is not 0
+	Encoder affine.Encoder // how affine scales, biases and codes are chosen
 }
 
-// Recipe gives each class of matrices a format. Classes that are not
-// Quantizable stay as they are under every recipe.
+// Rule gives some of a model's matrices a choice.
+type Rule struct {
+	Class  tensor.Class // "" is every quantizable class
+	Layers Layers       // nil is everywhere; a matrix outside the layers has none of them
+	Choice Choice
+}
+
+// Recipe gives each matrix of a quantizable class the choice of the last rule
+// that names it, and BF16 where none does. Classes that are not Quantizable
+// stay as they are under every recipe.
 type Recipe struct {
-	Name    string
-	Encoder affine.Encoder // how affine scales, biases and codes are chosen
-	Expert  Choice         // routed experts
-	Other   Choice         // every other quantizable class
+	Name  string
+	Rules []Rule
 }
 
 // BF16 is the name of the reference: every matrix decoded to BF16.
@@ -38,58 +43,48 @@ const BF16 = "bf16"
 const Native = "native"
 
 // Grammar says which names Parse takes, for error messages and help.
-const Grammar = `bf16, native, or [cpu-]gG-nN-eE with group size G (32, 64, 128), ` +
-	`bits N of all but the routed experts and E of those (2, 3, 4, 5, 6, 8, or 16 for bf16), such as g32-n8-e4`
+const Grammar = `bf16, native, or [ENCODER-]gG-nN-eE with group size G (32, 64, 128), ` +
+	`bits N of all but the routed experts and E of those (2, 3, 4, 5, 6, 8, or 16 for bf16), such as g32-n8-e4; ` +
+	`ENCODER is cpu, recode, search, or lattice (for the experts, 5 bits or more, group 32)`
 
-var recipeName = regexp.MustCompile(`^(?:(cpu)-)?g(32|64|128)-n(2|3|4|5|6|8|16)-e(2|3|4|5|6|8|16)$`)
+var recipeName = regexp.MustCompile(`^(?:(cpu|recode|search|lattice)-)?g(32|64|128)-n(2|3|4|5|6|8|16)-e(2|3|4|5|6|8|16)$`)
+
+// encoders are the encoders by how names of recipes spell them.
+var encoders = map[string]affine.Encoder{"": affine.GPU, "cpu": affine.CPU, "recode": affine.Encoder(2), "search": affine.Encoder(3), "lattice": affine.Encoder(4)}
 
 // Parse returns the recipe of a variant's name. It errs, with the grammar, on
 // any other name.
+//
+// Under lattice- the routed experts take affine.Lattice, which is exact or
+// refuses, and everything else MLX's GPU encoder.
 func Parse(name string) (Recipe, error) {
 	switch name {
 	case BF16:
 		return Recipe{Name: name}, nil
 	case Native:
-		return Recipe{Name: name, Expert: Choice{Native: true}, Other: Choice{Native: true}}, nil
+		return Recipe{Name: name, Rules: []Rule{{Choice: Choice{Native: true}}}}, nil
 	}
 	m := recipeName.FindStringSubmatch(name)
 	if m == nil || m[3] == "16" && m[4] == "16" {
 		return Recipe{}, fmt.Errorf("variant: no variant is named %q: want %s", name, Grammar)
 	}
-	r := Recipe{Name: name, Expert: choice(m[2], m[4]), Other: choice(m[2], m[3])}
-	if m[1] == "cpu" {
-		r.Encoder = affine.CPU
+	other, expert := choice(m[2], m[3], encoders[m[1]]), choice(m[2], m[4], encoders[m[1]])
+	if m[1] == "lattice" {
+		if other.Encoder = affine.GPU; expert.Affine.Bits < 5 || expert.Affine.GroupSize != 32 {
+			return Recipe{}, fmt.Errorf("variant: %s: lattice holds FP4 experts exactly, for which it needs 5, 6 or 8 bits and group size 32", name)
+		}
 	}
-	return r, nil
+	return Recipe{Name: name, Rules: []Rule{{Choice: other}, {Class: tensor.RoutedExpert, Choice: expert}}}, nil
 }
 
 // choice takes digits that recipeName has matched.
-func choice(group, bits string) Choice {
+func choice(group, bits string, e affine.Encoder) Choice {
 	g, _ := strconv.Atoi(group)
 	b, _ := strconv.Atoi(bits)
 	if b == 16 {
 		return Choice{}
 	}
-	return Choice{Affine: affine.Params{Bits: b, GroupSize: g}}
-}
-
-// ParseList returns the recipes of names with commas between them, in order.
-// It errs on an unknown name and on one named twice.
-func ParseList(names string) ([]Recipe, error) {
-	var out []Recipe
-	seen := map[string]bool{}
-	for _, n := range strings.Split(names, ",") {
-		r, err := Parse(strings.TrimSpace(n))
-		if err != nil {
-			return nil, err
-		}
-		if seen[r.Name] {
-			return nil, fmt.Errorf("variant: %s is named twice", r.Name)
-		}
-		seen[r.Name] = true
-		out = append(out, r)
-	}
-	return out, nil
+	return Choice{Affine: affine.Params{Bits: b, GroupSize: g}, Encoder: e}
 }
 
 // Grid returns the names of the 18 variants: group size 32, 64, 128, other
@@ -106,37 +101,16 @@ func Grid() []string {
 	return out
 }
 
-// Encoder returns the name of the quantizer rule for records, or "" where the
-// recipe quantizes nothing.
-func (r Recipe) EncoderName() string {
-	if r.Expert.Affine.Bits == 0 && r.Other.Affine.Bits == 0 {
-		return ""
+// choice returns what the recipe does with a matrix.
+func (r Recipe) choice(p tensor.Param) Choice {
+	var c Choice
+	if !p.Class.Quantizable() {
+		return c
 	}
-	return r.Encoder.String()
-}
-
-// GroupSize returns the group size, or 0 where the recipe quantizes nothing.
-func (r Recipe) GroupSize() int { return max(r.Expert.Affine.GroupSize, r.Other.Affine.GroupSize) }
-
-// Bits returns the code bits of a choice: 16 where it leaves BF16, 0 where the
-// format is the checkpoint's own.
-func (c Choice) Bits() int {
-	switch {
-	case c.Native:
-		return 0
-	case c.Affine.Bits == 0:
-		return 16
+	for _, rule := range r.Rules {
+		if (rule.Class == "" || rule.Class == p.Class) && (rule.Layers == nil || rule.Layers.Has(p.Layer)) {
+			c = rule.Choice
+		}
 	}
-	return c.Affine.Bits
-}
-
-// choice returns what the recipe does with a class.
-func (r Recipe) choice(c tensor.Class) Choice {
-	switch {
-	case !c.Quantizable():
-		return Choice{}
-	case c == tensor.RoutedExpert:
-		return r.Expert
-	}
-	return r.Other
+	return c
 }

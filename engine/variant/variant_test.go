@@ -2,6 +2,8 @@ package variant
 
 import (
 	"bytes"
+	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -15,29 +17,33 @@ import (
 
 func TestParse(t *testing.T) {
 	four, eight := affine.Params{Bits: 4, GroupSize: 32}, affine.Params{Bits: 8, GroupSize: 32}
-	for name, want := range map[string]Recipe{
-		"bf16":          {Name: "bf16"},
-		"native":        {Name: "native", Expert: Choice{Native: true}, Other: Choice{Native: true}},
-		"g32-n8-e4":     {Name: "g32-n8-e4", Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
-		"cpu-g32-n8-e4": {Name: "cpu-g32-n8-e4", Encoder: affine.CPU, Expert: Choice{Affine: four}, Other: Choice{Affine: eight}},
-		"g32-n16-e4":    {Name: "g32-n16-e4", Expert: Choice{Affine: four}},
-		"g32-n8-e16":    {Name: "g32-n8-e16", Other: Choice{Affine: eight}},
+	two := func(name string, other, expert Choice) Recipe {
+		return Recipe{Name: name, Rules: []Rule{{Choice: other}, {Class: tensor.RoutedExpert, Choice: expert}}}
+	}
+	for _, want := range []Recipe{
+		{Name: "bf16"},
+		{Name: "native", Rules: []Rule{{Choice: Choice{Native: true}}}},
+		two("g32-n8-e4", Choice{Affine: eight}, Choice{Affine: four}),
+		two("cpu-g32-n8-e4", Choice{Affine: eight, Encoder: affine.CPU}, Choice{Affine: four, Encoder: affine.CPU}),
+		two("search-g32-n8-e4", Choice{Affine: eight, Encoder: affine.Search}, Choice{Affine: four, Encoder: affine.Search}),
+		two("lattice-g32-n8-e5", Choice{Affine: eight}, Choice{Affine: affine.Params{Bits: 5, GroupSize: 32}, Encoder: affine.Lattice}),
+		two("g32-n16-e4", Choice{}, Choice{Affine: four}),
+		two("g32-n8-e16", Choice{Affine: eight}, Choice{}),
 	} {
-		if got, err := Parse(name); err != nil || got != want {
-			t.Errorf("%s is %+v (%v), want %+v", name, got, err, want)
+		if got, err := Parse(want.Name); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %+v (%v), want %+v", want.Name, got, err, want)
+		}
+	}
+	for _, name := range []string{"lattice-g32-n8-e4", "lattice-g64-n8-e5", "lattice-g32-n8-e16"} {
+		if _, err := Parse(name); err == nil || !strings.Contains(err.Error(), "lattice holds FP4 experts exactly") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, name := range []string{"", "BF16", "g32", "g32-n8", "g48-n8-e4", "g32-n7-e4", "g32-n8-e1", "g32-n16-e16",
-		"gpu-g32-n8-e4", "g32-n8-e4 ", "xg32-n8-e4", "g032-n8-e4", "g32-n8-e4-x"} {
-		if _, err := Parse(name); err == nil || !strings.Contains(err.Error(), "[cpu-]gG-nN-eE") {
+		"gpu-g32-n8-e4", "lattice", "g32-n8-e4 ", "xg32-n8-e4", "g032-n8-e4", "g32-n8-e4-x"} {
+		if _, err := Parse(name); err == nil || !strings.Contains(err.Error(), "[ENCODER-]gG-nN-eE") {
 			t.Errorf("%q: %v, want the grammar", name, err)
 		}
-	}
-	if got, err := ParseList("native, g64-n4-e3"); err != nil || len(got) != 2 || got[1].Name != "g64-n4-e3" {
-		t.Errorf("a list of two gives %v, %v", got, err)
-	}
-	if _, err := ParseList("native,bf16,native"); err == nil || !strings.Contains(err.Error(), "named twice") {
-		t.Errorf("a name twice: %v", err)
 	}
 }
 
@@ -48,15 +54,23 @@ func TestGrid(t *testing.T) {
 	}
 	for _, n := range names {
 		r, err := Parse(n)
-		if err != nil || r.EncoderName() != "mlx-gpu" || r.GroupSize() == 0 {
-			t.Errorf("%s: %+v, %v", n, r, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, err := r.Plan(params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := Sum(steps)
+		if got := fmt.Sprintf("g%d-n%d-e%d", sum.GroupSize, sum.OtherBits, sum.ExpertBits); got != n || sum.Encoder != "mlx-gpu" {
+			t.Errorf("%s plans as %s by %s", n, got, sum.Encoder)
 		}
 	}
 }
 
 // params is a model of one tensor of each kind.
 var params = []tensor.Param{
-	{Info: tensor.Info{Name: "expert.weight", DType: tensor.BF16, Shape: []int{64, 128}}, Class: tensor.RoutedExpert, Native: tensor.FP4, Reads: [2]int64{1, 4}},
+	{Info: tensor.Info{Name: "expert.weight", DType: tensor.BF16, Shape: []int{64, 128}}, Class: tensor.RoutedExpert, Native: tensor.FP4, Layer: 1, Reads: [2]int64{1, 4}},
 	{Info: tensor.Info{Name: "wide.weight", DType: tensor.BF16, Shape: []int{256, 128}}, Class: tensor.Attention, Native: tensor.FP8, Reads: [2]int64{1, 1}},
 	{Info: tensor.Info{Name: "plain.weight", DType: tensor.BF16, Shape: []int{8, 128}}, Class: tensor.Indexer, Reads: [2]int64{1, 1}},
 	{Info: tensor.Info{Name: "ffn.gate.weight", DType: tensor.BF16, Shape: []int{4, 128}}, Class: tensor.Router, Reads: [2]int64{1, 1}},
@@ -148,14 +162,14 @@ func TestVariant(t *testing.T) {
 			if err := m.Check(); err != nil || m.Bytes() != s.Bytes || m.Format != s.Format {
 				t.Errorf("%s: %s has %d bytes of %v, want %d of %v: %v", name, s.Name, m.Bytes(), m.Format, s.Bytes, s.Format, err)
 			}
-			checkWeights(t, src, r, m)
+			checkWeights(t, src, s.Encoder, m)
 		}
 	}
 }
 
 // checkWeights holds a matrix against the reference: exact where the format is
 // plain or native, the quantizer's own bytes where it is affine.
-func checkWeights(t *testing.T, src Source, r Recipe, m *tensor.Matrix) {
+func checkWeights(t *testing.T, src Source, encoder affine.Encoder, m *tensor.Matrix) {
 	t.Helper()
 	w, err := src.Reference.Float32(m.Name)
 	if err != nil {
@@ -164,16 +178,16 @@ func checkWeights(t *testing.T, src Source, r Recipe, m *tensor.Matrix) {
 	f, ok := m.Format.(affine.Format)
 	if !ok {
 		if !slices.Equal(m.Decode(), w) {
-			t.Errorf("%s: %s as %v is not exact", r.Name, m.Name, m.Format)
+			t.Errorf("%s as %v is not exact", m.Name, m.Format)
 		}
 		return
 	}
-	want, err := affine.Quantize(f.Params, r.Encoder, w, m.Rows, m.Cols)
+	want, err := affine.Quantize(f.Params, encoder, w, m.Rows, m.Cols)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(m.Codes, want.Codes) || !slices.Equal(tensor.Uint16s(m.Scales), want.Scales) || !slices.Equal(tensor.Uint16s(m.Biases), want.Biases) {
-		t.Errorf("%s: %s is not what the quantizer gives", r.Name, m.Name)
+		t.Errorf("%s is not what the quantizer gives", m.Name)
 	}
 }
 

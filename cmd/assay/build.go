@@ -1,0 +1,327 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"assay/engine/bundle"
+	"assay/engine/checkpoint"
+	"assay/engine/shard"
+	"assay/engine/tensor"
+	"assay/engine/variant"
+)
+
+// buildOptions are the flags of assay build.
+type buildOptions struct {
+	source, recipe, out string
+	runtime, layout     string
+	results             string
+	mtp, dryRun, json   bool
+	shardBytes          int64
+	threads             int
+}
+
+func buildCommand() *cobra.Command {
+	o := &buildOptions{}
+	c := &cobra.Command{
+		Use:   "build --source DIR --recipe NAME --out DIR",
+		Short: "Write a variant as a folder that MLX loads",
+		Long: `build reads an upstream FP4/FP8 or bf16 checkpoint tensor by tensor and writes an
+MLX bundle: safetensors shards, index, config.json with the format of every
+module, tokenizer and chat files, a model card, and assay.json, which says how
+it was made. Memory stays small whatever the model's size. A build that was
+stopped goes on with the same command; finished shards are held against their
+digests and kept.
+
+A recipe is a variant's name (` + variant.Grammar + `)
+or a file:
+
+` + indent(variant.RecipeFile),
+		Example: `  assay build --source DeepSeek-V4-Flash --recipe g64-n8-e4 --out Flash-g64-n8-e4
+  assay build --source DeepSeek-V4-Flash --recipe native --runtime vmlx --out Flash-native --dry-run
+  assay build --source reference --recipe mine.yaml --out mine
+  assay eval --model DeepSeek-V4-Flash --variants g64-n8-e4,Flash-g64-n8-e4`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runBuild(c, o) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.source, "source", "", modelHelp)
+	f.StringVar(&o.recipe, "recipe", "", "variant by name, or recipe file (.yaml)")
+	f.StringVar(&o.out, "out", "", "folder to write; a build that was interrupted goes on there")
+	f.StringVar(&o.runtime, "runtime", bundle.DefaultRuntime, "whose names the tensors get: mlx-lm, mlx-vlm, vmlx")
+	f.StringVar(&o.layout, "layout", layoutStacked, "stacked: the runtime's names, a layer's experts in one tensor; per-expert: upstream's names, each expert apart")
+	f.BoolVar(&o.mtp, "mtp", false, "keep the multi-token-prediction block, which the runtimes drop when they load")
+	f.Int64Var(&o.shardBytes, "shard-bytes", bundle.ShardBytes, "tensor bytes at which a shard closes")
+	f.StringVar(&o.results, "results", "", "folder of a sweep or eval whose figures for this recipe go into the model card")
+	f.IntVar(&o.threads, "threads", 0, "threads; 0 is all cores")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be written, and write nothing")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
+
+// The layouts by name.
+const (
+	layoutStacked   = "stacked"
+	layoutPerExpert = "per-expert"
+)
+
+func (o *buildOptions) check() (bundle.Options, error) {
+	out := bundle.Options{PerExpert: o.layout == layoutPerExpert, MTP: o.mtp}
+	for _, f := range []struct{ name, value string }{{"--source", o.source}, {"--recipe", o.recipe}, {"--out", o.out}} {
+		if f.value == "" {
+			return out, usage("build needs %s; see assay build --help", f.name)
+		}
+	}
+	if o.layout != layoutStacked && o.layout != layoutPerExpert {
+		return out, usage("layout %q, want %s or %s", o.layout, layoutStacked, layoutPerExpert)
+	}
+	if o.shardBytes < 1 {
+		return out, usage("shard-bytes is %d, want at least 1", o.shardBytes)
+	}
+	if o.threads < 0 {
+		return out, usage("threads is %d, want 1 or more, or 0 for all cores", o.threads)
+	}
+	var err error
+	if out.Runtime, err = bundle.RuntimeOf(o.runtime); err != nil {
+		return out, codedError{exitUsage, err}
+	}
+	return out, nil
+}
+
+func runBuild(c *cobra.Command, o *buildOptions) error {
+	options, err := o.check()
+	if err != nil {
+		return err
+	}
+	r, err := recipeOf(o.recipe)
+	if err != nil {
+		return err
+	}
+	if o.threads > 0 {
+		runtime.GOMAXPROCS(o.threads)
+	}
+	if o.dryRun {
+		return dryRun(c.OutOrStdout(), o, options, r)
+	}
+	m, err := openModel(o.source, (*checkpoint.Checkpoint).Fingerprint)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	steps, err := r.Plan(m.source.Present())
+	if err != nil {
+		return err
+	}
+	b := &building{opt: o, model: m, recipe: r, steps: steps}
+	if b.layout, err = bundle.NewLayout(steps, options); err != nil {
+		return err
+	}
+	if o.results != "" {
+		if b.measured, err = measuredOf(o.results, m, r.Name); err != nil {
+			return err
+		}
+	}
+	return b.run(c)
+}
+
+// building is a build that is planned.
+type building struct {
+	opt      *buildOptions
+	model    *model
+	recipe   variant.Recipe
+	steps    []variant.Step
+	layout   *bundle.Layout
+	measured *measured // nil without --results
+}
+
+func (b *building) run(c *cobra.Command) error {
+	p := newProgress(c.ErrOrStderr())
+	started := time.Now()
+	var last bundle.Progress
+	job := bundle.Job{
+		Dir: b.opt.out, Layout: b.layout, Weights: variant.NewMaker(b.model.source.Reference, b.steps, b.recipe.Name),
+		Key:        fmt.Sprintf("%s\n%s\n%+v", b.model.source.Digest, b.recipe.Name, b.recipe.Rules),
+		ShardBytes: b.opt.shardBytes, Files: b.files,
+		Progress: func(s bundle.Progress) { last = s; p.build(s) },
+	}
+	err := job.Build(c.Context())
+	p.end()
+	switch {
+	case errors.Is(err, shard.ErrFinished):
+		return b.print(c.OutOrStdout(), "is there already", bundle.Progress{}, 0)
+	case errors.Is(err, context.Canceled):
+		return codedError{exitInterrupt, fmt.Errorf("interrupted; the same command goes on from %s", b.opt.out)}
+	case err != nil:
+		return err
+	}
+	return b.print(c.OutOrStdout(), "is built", last, time.Since(started))
+}
+
+// buildJSON is what assay build --json prints.
+type buildJSON struct {
+	Recipe     string           `json:"recipe"`
+	Encoder    string           `json:"encoder"`
+	Runtime    string           `json:"runtime"`
+	Layout     string           `json:"layout"`
+	Bytes      int64            `json:"bytes"` // of tensors, as written
+	BytesMain  int64            `json:"bytes_mtp_left_out"`
+	BytesMTP   int64            `json:"bytes_mtp_kept"`
+	FileBytes  int64            `json:"file_bytes"` // shards with their headers
+	FreeBytes  int64            `json:"free_bytes,omitempty"`
+	Shards     int              `json:"shards"`
+	Tensors    int              `json:"tensors"`
+	BitsWeight float64          `json:"bits_per_weight"`
+	Classes    map[string]int64 `json:"bytes_by_class"`
+	Seconds    float64          `json:"seconds,omitempty"`
+	Weights    int64            `json:"weights_encoded,omitempty"`
+}
+
+// summary adds up what is or would be written.
+func summary(o *buildOptions, r variant.Recipe, steps []variant.Step, l *bundle.Layout) buildJSON {
+	job := bundle.Job{Layout: l, Key: r.Name, ShardBytes: o.shardBytes}
+	totals, files := variant.Sum(steps), l.Files(o.shardBytes)
+	out := buildJSON{
+		Recipe: r.Name, Encoder: totals.Encoder, Runtime: l.Runtime.Name, Layout: o.layout, Bytes: l.Bytes(),
+		BytesMain: totals.BytesMain, BytesMTP: totals.BytesTotal, Shards: len(files), BitsWeight: totals.BitsPerWeight(),
+		Classes: map[string]int64{},
+	}
+	for class, n := range totals.Classes {
+		out.Classes[string(class)] = n
+	}
+	for _, f := range files {
+		out.FileBytes += f.Bytes() + int64(len(f.Header(job.Metadata())))
+		out.Tensors += len(f.Tensors)
+	}
+	return out
+}
+
+func (b *building) print(w io.Writer, what string, last bundle.Progress, took time.Duration) error {
+	s := summary(b.opt, b.recipe, b.steps, b.layout)
+	s.Seconds, s.Weights = took.Seconds(), last.Weights
+	if b.opt.json {
+		return printJSON(w, s)
+	}
+	rate := ""
+	if took > time.Second && last.Weights > 0 {
+		rate = fmt.Sprintf(", %s, %.3f G weights/s", took.Round(time.Second), float64(last.Weights)/1e9/took.Seconds())
+	}
+	_, err := fmt.Fprintf(w, "%s %s: %s, %d bytes of tensors (%s) in %d shards%s\n", b.opt.out, what, s.Recipe, s.Bytes, size(s.Bytes), s.Shards, rate)
+	return err
+}
+
+// dryRun prints what a build would write.
+func dryRun(w io.Writer, o *buildOptions, options bundle.Options, r variant.Recipe) error {
+	m, err := openConfig(o.source)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	steps, err := r.Plan(m.present())
+	if err != nil {
+		return err
+	}
+	l, err := bundle.NewLayout(steps, options)
+	if err != nil {
+		return err
+	}
+	s := summary(o, r, steps, l)
+	if s.FreeBytes, err = shard.Free(o.out); err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(w, s)
+	}
+	fmt.Fprintf(w, "%s of %s, names of %s, %s", s.Recipe, m.name, s.Runtime, s.Layout)
+	if s.Encoder != "" {
+		fmt.Fprintf(w, ", encoder %s", s.Encoder)
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, class := range slices.Sorted(maps.Keys(s.Classes)) {
+		fmt.Fprintf(t, "%s\t%d\t%s\t\n", class, s.Classes[class], size(s.Classes[class]))
+	}
+	fmt.Fprintf(t, "without the MTP block\t%d\t%s\t\n", s.BytesMain, size(s.BytesMain))
+	fmt.Fprintf(t, "with the MTP block\t%d\t%s\t\n", s.BytesMTP, size(s.BytesMTP))
+	fmt.Fprintf(t, "to be written\t%d\t%s\t\n", s.Bytes, size(s.Bytes))
+	fmt.Fprintf(t, "free at %s\t%d\t%s\t\n", o.out, s.FreeBytes, size(s.FreeBytes))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%d tensors in %d shards of %d bytes with their headers, %.3f bits per weight; nothing was written.\n",
+		s.Tensors, s.Shards, s.FileBytes, s.BitsWeight)
+	return err
+}
+
+// assets are the small files that a bundle takes over from its source.
+var assets = []string{"tokenizer*", "special_tokens_map.json", "generation_config.json", "chat_template*", "*.jinja",
+	"vocab.json", "merges.txt", "*.tiktoken", "LICENSE*"}
+
+// files makes all small files of the bundle, config.json last: a folder without
+// it is no bundle yet.
+func (b *building) files(shards map[string]string) ([]bundle.File, error) {
+	names, err := b.model.checkpoint.List()
+	if err != nil {
+		return nil, err
+	}
+	var out []bundle.File
+	for _, name := range names {
+		wanted := slices.ContainsFunc(assets, func(pattern string) bool {
+			ok, _ := path.Match(pattern, name)
+			return ok
+		})
+		if !wanted {
+			continue
+		}
+		data, err := b.model.checkpoint.File(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, bundle.File{Name: name, Data: data})
+	}
+	manifest, err := b.manifest(shards).Marshal()
+	if err != nil {
+		return nil, err
+	}
+	config, err := b.layout.Config(b.model.checkpoint.Config())
+	if err != nil {
+		return nil, err
+	}
+	return append(out, b.layout.Index(b.layout.Files(b.opt.shardBytes)), bundle.File{Name: "README.md", Data: b.card()},
+		bundle.File{Name: bundle.ManifestName, Data: manifest}, bundle.File{Name: "config.json", Data: config}), nil
+}
+
+func (b *building) manifest(shards map[string]string) bundle.Manifest {
+	t := tool()
+	m := bundle.Manifest{
+		Tool: "assay " + t.Version + " " + t.Commit, Recipe: b.recipe.Name, Encoder: variant.Sum(b.steps).Encoder,
+		Runtime: b.layout.Runtime.Name, Layout: b.opt.layout, MTP: b.layout.MTP, Bytes: b.layout.Bytes(), Shards: shards,
+	}
+	if filepath.Ext(b.opt.recipe) != "" {
+		m.Rules = fmt.Sprintf("%+v", b.recipe.Rules)
+	}
+	m.Source.Name, m.Source.Fingerprint = b.model.name, b.model.source.Digest
+	return m
+}
+
+// present returns the parameters that a model's folder has, or all of a config
+// without weights.
+func (m *model) present() []tensor.Param {
+	if m.stored == nil {
+		return m.params
+	}
+	return slices.DeleteFunc(slices.Clone(m.params), func(p tensor.Param) bool { return p.MTP && !m.stored[p.Name] })
+}

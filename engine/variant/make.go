@@ -1,0 +1,162 @@
+package variant
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"assay/engine/affine"
+	"assay/engine/mx"
+	"assay/engine/reference"
+	"assay/engine/tensor"
+)
+
+// Maker makes weights in the formats of a plan from a reference, and keeps
+// none. It serves many goroutines.
+type Maker struct {
+	ref    *reference.Reference
+	byName map[string]*Step
+	recipe string // for errors
+}
+
+// NewMaker returns a maker of the matrices of steps.
+func NewMaker(ref *reference.Reference, steps []Step, recipe string) *Maker {
+	m := &Maker{ref: ref, byName: map[string]*Step{}, recipe: recipe}
+	for i := range steps {
+		m.byName[steps[i].Name] = &steps[i]
+	}
+	return m
+}
+
+// Tensor returns a parameter that no recipe changes.
+func (k *Maker) Tensor(name string) (tensor.Tensor, error) { return k.ref.Tensor(name) }
+
+// Release says that a parameter's stored bytes are not needed soon: memory
+// that the system spends on the file's pages can go elsewhere.
+func (k *Maker) Release(name string) { k.ref.Release(name) }
+
+// step returns the step of a matrix.
+func (k *Maker) step(name string) (*Step, error) {
+	s := k.byName[name]
+	if s == nil || s.Format == nil {
+		return nil, fmt.Errorf("variant: %s: no matrix is named %q", k.recipe, name)
+	}
+	return s, nil
+}
+
+// Matrix returns a weight matrix in the variant's format. It errs on a name
+// that is no matrix of the model and on weights that cannot be quantized.
+func (k *Maker) Matrix(name string) (*tensor.Matrix, error) {
+	s, err := k.step(name)
+	if err != nil {
+		return nil, err
+	}
+	rows, cols := s.Shape[0], s.Shape[1]
+	if _, ok := s.Format.(affine.Format); !ok {
+		return k.rows(s, 0, rows)
+	}
+	out := &tensor.Matrix{Name: name, Rows: rows, Cols: cols, Format: s.Format}
+	codes, scales, biases := s.Format.Sizes(rows, cols)
+	out.Codes, out.Scales, out.Biases = make([]byte, codes), make([]byte, scales), make([]byte, biases)
+	starts := RowChunks(rows, cols)
+	errs := make([]error, len(starts)-1)
+	next := make(chan int, len(errs))
+	for i := range errs {
+		next <- i
+	}
+	close(next)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(errs)) {
+		wg.Go(func() {
+			for i := range next {
+				errs[i] = k.fill(out, s, starts[i], starts[i+1])
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// fill makes the rows of out from from to to.
+func (k *Maker) fill(out *tensor.Matrix, s *Step, from, to int) error {
+	part, err := k.rows(s, from, to)
+	if err != nil {
+		return err
+	}
+	codes, scales, biases := s.Format.Sizes(from, out.Cols)
+	copy(out.Codes[codes:], part.Codes)
+	copy(out.Scales[scales:], part.Scales)
+	copy(out.Biases[biases:], part.Biases)
+	return nil
+}
+
+// chunkWeights is how many weights are worth a goroutine of their own.
+const chunkWeights = 1 << 18
+
+// RowChunks cuts the rows of a matrix into runs that are worth a goroutine
+// each: run i is rows [out[i], out[i+1]). All but the last are multiples of
+// 128 rows, the rows of a block of FP8.
+func RowChunks(rows, cols int) []int {
+	size := max(chunkWeights/cols/tensor.FP8Block, 1) * tensor.FP8Block
+	out := []int{0}
+	for at := size; at < rows; at += size {
+		out = append(out, at)
+	}
+	return append(out, rows)
+}
+
+// Rows returns the rows [from, to) of a matrix as a matrix of their own. from
+// is a multiple of 128.
+func (k *Maker) Rows(name string, from, to int) (*tensor.Matrix, error) {
+	s, err := k.step(name)
+	if err != nil {
+		return nil, err
+	}
+	if from < 0 || from >= to || to > s.Shape[0] || from%tensor.FP8Block != 0 {
+		return nil, fmt.Errorf("variant: %s: tensor %q: no rows %d to %d of %d", k.recipe, name, from, to, s.Shape[0])
+	}
+	return k.rows(s, from, to)
+}
+
+func (k *Maker) rows(s *Step, from, to int) (*tensor.Matrix, error) {
+	cols := s.Shape[1]
+	switch f := s.Format.(type) {
+	case affine.Format:
+		return k.quantize(s, f.Params, from, to)
+	case mx.Format:
+		weight, scale, err := k.ref.StoredRows(s.Name, from, to)
+		if err != nil {
+			return nil, err
+		}
+		return mx.Repack(f, s.Name, to-from, cols, weight, scale)
+	}
+	t, err := k.ref.TensorRows(s.Name, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return &tensor.Matrix{Name: s.Name, Rows: to - from, Cols: cols, Format: s.Format, Codes: t.Data}, nil
+}
+
+// quantize makes rows of an affine matrix.
+func (k *Maker) quantize(s *Step, p affine.Params, from, to int) (*tensor.Matrix, error) {
+	w, err := k.ref.Float32Rows(s.Name, from, to)
+	if err != nil {
+		return nil, err
+	}
+	m, err := affine.NewMatrix(p, to-from, s.Shape[1])
+	if err == nil {
+		err = m.QuantizeRows(s.Encoder, 0, w)
+	}
+	switch {
+	case err != nil && from > 0:
+		return nil, fmt.Errorf("variant: %s: tensor %q, from row %d on: %w", k.recipe, s.Name, from, err)
+	case err != nil:
+		return nil, fmt.Errorf("variant: %s: tensor %q: %w", k.recipe, s.Name, err)
+	}
+	return m.Tensor(s.Name), nil
+}
