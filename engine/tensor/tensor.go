@@ -137,6 +137,7 @@ type Param struct {
 	Info          // as decoded: BF16, F32 or I64; shape is [out, in] for a matrix
 	Class  Class  //
 	Native Native // how the checkpoint stores it
+	Layer  int    // of the main model, or -1 outside its layers
 	MTP    bool   // belongs to the multi-token-prediction block, which scoring leaves out
 	// One decoded token reads Reads[0] of every Reads[1] bytes: {6, 256} for an
 	// expert of 256 of which six are taken, {1, rows} for a table.
