@@ -144,16 +144,29 @@ type Param struct {
 	Reads [2]int64
 }
 
-// StoredBytes returns what the checkpoint itself takes for p, its scales counted.
-func (p Param) StoredBytes() int64 {
-	blocks := func(n int) int64 { return int64((n + FP8Block - 1) / FP8Block) }
+// Stored returns the arrays that the checkpoint stores for p: p itself or, for
+// FP8 and FP4, its codes and, after them, its E8M0 scales.
+func (p Param) Stored() []Info {
+	scale := Info{Name: strings.TrimSuffix(p.Name, ".weight") + ".scale", DType: F8E8M0}
+	blocks := func(n int) int { return (n + FP8Block - 1) / FP8Block }
 	switch p.Native {
 	case FP8:
-		return p.Elements() + blocks(p.Shape[0])*blocks(p.Shape[1])
+		scale.Shape = []int{blocks(p.Shape[0]), blocks(p.Shape[1])}
+		return []Info{{Name: p.Name, DType: F8E4M3, Shape: p.Shape}, scale}
 	case FP4:
-		return p.Elements()/2 + p.Elements()/FP4Group
+		scale.Shape = []int{p.Shape[0], p.Shape[1] / FP4Group}
+		return []Info{{Name: p.Name, DType: I8, Shape: []int{p.Shape[0], p.Shape[1] / 2}}, scale}
 	}
-	return p.Bytes()
+	return []Info{p.Info}
+}
+
+// StoredBytes returns what the checkpoint itself takes for p, its scales counted.
+func (p Param) StoredBytes() int64 {
+	n := int64(0)
+	for _, i := range p.Stored() {
+		n += i.Bytes()
+	}
+	return n
 }
 
 // Format is how the weights of a matrix are stored: what they cost and how a

@@ -6,7 +6,6 @@ package checkpointtest
 
 import (
 	_ "embed"
-	"strings"
 
 	"assay/engine/tensor"
 )
@@ -26,20 +25,7 @@ func TinyConfig() []byte { return []byte(tinyConfig) }
 func Stored(params []tensor.Param) []tensor.Info {
 	var out []tensor.Info
 	for _, p := range params {
-		weight, scale := p.Info, tensor.Info{Name: strings.TrimSuffix(p.Name, ".weight") + ".scale", DType: tensor.F8E8M0}
-		switch p.Native {
-		case tensor.Plain:
-			out = append(out, weight)
-			continue
-		case tensor.FP8:
-			weight.DType = tensor.F8E4M3
-			scale.Shape = []int{(p.Shape[0] + 127) / 128, (p.Shape[1] + 127) / 128}
-		case tensor.FP4:
-			weight.DType = tensor.I8
-			weight.Shape = []int{p.Shape[0], p.Shape[1] / 2}
-			scale.Shape = []int{p.Shape[0], p.Shape[1] / 32}
-		}
-		out = append(out, weight, scale)
+		out = append(out, p.Stored()...)
 	}
 	return out
 }
