@@ -23,16 +23,16 @@ func gaussian(seed uint64, n int) []float32 {
 func BenchmarkQuantize(b *testing.B) {
 	const rows, cols = 64, 4096
 	w := gaussian(1, rows*cols)
-	for _, rule := range []Encoder{GPU, CPU} {
+	for _, enc := range []Encoder{GPU, CPU} {
 		for _, bits := range []int{2, 3, 4, 5, 6, 8} {
 			for _, size := range []int{32, 64, 128} {
-				b.Run(fmt.Sprintf("rule=%v/bits=%d/group=%d", rule, bits, size), func(b *testing.B) {
+				b.Run(fmt.Sprintf("encoder=%v/bits=%d/group=%d", enc, bits, size), func(b *testing.B) {
 					m, err := NewMatrix(Params{bits, size}, rows, cols)
 					if err != nil {
 						b.Fatal(err)
 					}
 					for b.Loop() {
-						if err := m.QuantizeRows(rule, 0, w); err != nil {
+						if err := m.QuantizeRows(enc, 0, w); err != nil {
 							b.Fatal(err)
 						}
 					}

@@ -38,7 +38,7 @@ func goldenInput() []float32 {
 }
 
 // golden is one row of the table: CRC-32/IEEE of the bytes of MLX's tensors. The
-// biases are the same under both rules.
+// biases are the same under both encoders.
 type golden struct {
 	params     Params
 	gpuWeight  uint32
@@ -49,9 +49,9 @@ type golden struct {
 	inputBytes uint32 // of the input, in the type of scales and biases
 }
 
-// Table of section 1.12, bfloat16. Apart from these, the CPU rule was compared with
+// Table of section 1.12, bfloat16. Apart from these, CPU was compared with
 // mx.quantize of MLX 0.32.4 on Linux, 162 cases (9 kinds of data, every width and
-// group size) of 2 million BF16 weights each: all bytes equal. The GPU rule has not
+// group size) of 2 million BF16 weights each: all bytes equal. GPU has not
 // been run on a Mac; its column is that of an emulated Metal kernel.
 var goldens = []golden{
 	{Params{2, 32}, 0x3c71df23, 0x533289f8, 0x457de4e9, 0x3aaec5e2, 0x38d934ac, 0x7e31bbbc},
@@ -96,19 +96,19 @@ func TestGoldenBF16(t *testing.T) {
 		if got := crcUint16(input); got != g.inputBytes {
 			t.Fatalf("input has CRC %08x, want %08x", got, g.inputBytes)
 		}
-		for _, rule := range []Encoder{GPU, CPU} {
+		for _, enc := range []Encoder{GPU, CPU} {
 			wantWeight, wantScales := g.gpuWeight, g.gpuScales
-			if rule == CPU {
+			if enc == CPU {
 				wantWeight, wantScales = g.cpuWeight, g.cpuScales
 			}
-			m, err := Quantize(g.params, rule, w, 8, 512)
+			m, err := Quantize(g.params, enc, w, 8, 512)
 			if err != nil {
 				t.Fatal(err)
 			}
 			weight, scales, biases := crc32.ChecksumIEEE(m.Codes), crcUint16(m.Scales), crcUint16(m.Biases)
 			if weight != wantWeight || scales != wantScales || biases != g.biases {
 				t.Errorf("%v %v: weight %08x, scales %08x, biases %08x, want %08x, %08x, %08x",
-					g.params, rule, weight, scales, biases, wantWeight, wantScales, g.biases)
+					g.params, enc, weight, scales, biases, wantWeight, wantScales, g.biases)
 			}
 		}
 	}
@@ -139,15 +139,15 @@ func TestGoldenF16AndF32(t *testing.T) {
 		if got := crc32.ChecksumIEEE(input); c.want.inputBytes != 0 && got != c.want.inputBytes {
 			t.Fatalf("%s: input has CRC %08x, want %08x", c.name, got, c.want.inputBytes)
 		}
-		for _, rule := range []Encoder{GPU, CPU} {
+		for _, enc := range []Encoder{GPU, CPU} {
 			wantWeight, wantScales := c.want.gpuWeight, c.want.gpuScales
-			if rule == CPU {
+			if enc == CPU {
 				wantWeight, wantScales = c.want.cpuWeight, c.want.cpuScales
 			}
 			var weight, scales, biases []byte
 			codes := make([]uint8, 32)
 			for at := 0; at < len(w); at += 32 {
-				s, z, err := QuantizeGroup(codes, 4, rule, w[at:at+32])
+				s, z, err := QuantizeGroup(codes, 4, enc, w[at:at+32])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -157,7 +157,7 @@ func TestGoldenF16AndF32(t *testing.T) {
 			gw, gs, gb := crc32.ChecksumIEEE(weight), crc32.ChecksumIEEE(scales), crc32.ChecksumIEEE(biases)
 			if gw != wantWeight || gs != wantScales || gb != c.want.biases {
 				t.Errorf("%s %v: weight %08x, scales %08x, biases %08x, want %08x, %08x, %08x",
-					c.name, rule, gw, gs, gb, wantWeight, wantScales, c.want.biases)
+					c.name, enc, gw, gs, gb, wantWeight, wantScales, c.want.biases)
 			}
 		}
 	}

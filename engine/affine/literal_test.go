@@ -12,10 +12,10 @@ import (
 // literalGroup is the plain twin of QuantizeGroup: section 1.3 of the
 // specification word for word, with the library's own roundings. A scale that is
 // 0 or not finite is one that QuantizeGroup refuses.
-func literalGroup(bits int, rule Encoder, x []float32) (codes []uint8, s, z float32) {
+func literalGroup(bits int, enc Encoder, x []float32) (codes []uint8, s, z float32) {
 	n := float32(int(1)<<bits - 1)
 	lo, hi := float32(math.Inf(1)), float32(0)
-	if rule == CPU {
+	if enc == CPU {
 		hi = float32(math.Inf(-1))
 	}
 	for _, v := range x {
@@ -36,27 +36,27 @@ func literalGroup(bits int, rule Encoder, x []float32) (codes []uint8, s, z floa
 	} else {
 		s = -s
 	}
-	if q0 := literalRound(rule, edge/s); q0 != 0 {
+	if q0 := literalRound(enc, edge/s); q0 != 0 {
 		s, z = edge/q0, edge
 	}
 	codes = make([]uint8, len(x))
 	for i, v := range x {
-		codes[i] = uint8(max(min(literalRound(rule, (v-z)/s), n), 0))
+		codes[i] = uint8(max(min(literalRound(enc, (v-z)/s), n), 0))
 	}
 	return codes, s, z
 }
 
-func literalRound(rule Encoder, v float32) float32 {
-	if rule == CPU {
+func literalRound(enc Encoder, v float32) float32 {
+	if enc == CPU {
 		return float32(math.RoundToEven(float64(v)))
 	}
 	return float32(math.Round(float64(v)))
 }
 
 // sameAsLiteral reports where QuantizeGroup and its twin differ on x.
-func sameAsLiteral(bits int, rule Encoder, x []float32) error {
+func sameAsLiteral(bits int, enc Encoder, x []float32) error {
 	codes := make([]uint8, len(x))
-	s, z, err := QuantizeGroup(codes, bits, rule, x)
+	s, z, err := QuantizeGroup(codes, bits, enc, x)
 	for i, v := range x {
 		if v-v != 0 {
 			if err == nil {
@@ -65,7 +65,7 @@ func sameAsLiteral(bits int, rule Encoder, x []float32) error {
 			return nil
 		}
 	}
-	want, wantS, wantZ := literalGroup(bits, rule, x)
+	want, wantS, wantZ := literalGroup(bits, enc, x)
 	if refused := wantS == 0 || wantS-wantS != 0; refused || err != nil {
 		if !refused || err == nil {
 			return fmt.Errorf("literal scale %v, error %v", wantS, err)
@@ -83,7 +83,7 @@ func sameAsLiteral(bits int, rule Encoder, x []float32) error {
 	return nil
 }
 
-// families are the shapes of data on which ties are frequent or the rule takes
+// families are the shapes of data on which ties are frequent or an encoder takes
 // another branch. Each fills one group.
 var families = []struct {
 	name string
@@ -147,7 +147,7 @@ var families = []struct {
 
 func bf16(v float32) float32 { return tensor.BF16ToFloat32(tensor.BF16FromFloat32(v)) }
 
-// 10 families · 1200 groups · 12 of bits and rule: 10 million weights.
+// 10 families · 1200 groups · 12 of bits and encoder: 10 million weights.
 func TestFastIsLiteral(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for _, f := range families {
@@ -155,9 +155,9 @@ func TestFastIsLiteral(t *testing.T) {
 			x := make([]float32, 32<<r.IntN(3))
 			f.fill(r, x)
 			for _, bits := range widths {
-				for _, rule := range []Encoder{GPU, CPU} {
-					if err := sameAsLiteral(bits, rule, x); err != nil {
-						t.Fatalf("%s, %d bits, %v: %v\n%v", f.name, bits, rule, err, x)
+				for _, enc := range []Encoder{GPU, CPU} {
+					if err := sameAsLiteral(bits, enc, x); err != nil {
+						t.Fatalf("%s, %d bits, %v: %v\n%v", f.name, bits, enc, err, x)
 					}
 				}
 			}
@@ -180,12 +180,12 @@ func TestRoundingIsExact(t *testing.T) {
 		}
 	}
 	codes := make([]uint8, len(x))
-	for _, rule := range []Encoder{GPU, CPU} {
+	for _, enc := range []Encoder{GPU, CPU} {
 		for _, n := range []int32{3, 15, 255} {
-			assignCodes(codes, rule, n, x, 1, 0)
+			assignCodes(codes, enc, n, x, 1, 0)
 			for i, v := range x {
-				if want := uint8(max(min(literalRound(rule, v), float32(n)), 0)); codes[i] != want {
-					t.Fatalf("%v: %v becomes %d of %d, want %d", rule, v, codes[i], n, want)
+				if want := uint8(max(min(literalRound(enc, v), float32(n)), 0)); codes[i] != want {
+					t.Fatalf("%v: %v becomes %d of %d, want %d", enc, v, codes[i], n, want)
 				}
 			}
 		}
@@ -197,15 +197,15 @@ func FuzzQuantizeGroup(f *testing.F) {
 	f.Add([]byte{0, 0, 0x80, 0x7f, 1, 2, 3, 4}, uint8(8), false, true)
 	f.Add([]byte{0, 0, 0, 0x80, 0xb3, 0x33, 0xb3, 0x33}, uint8(2), true, true)
 	f.Fuzz(func(t *testing.T, data []byte, width uint8, gpu, wide bool) {
-		rule := CPU
+		enc := CPU
 		if gpu {
-			rule = GPU
+			enc = GPU
 		}
 		x := weightsOf(data, wide)
 		if len(x) == 0 {
 			return
 		}
-		if err := sameAsLiteral(widths[int(width)%len(widths)], rule, x); err != nil {
+		if err := sameAsLiteral(widths[int(width)%len(widths)], enc, x); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -32,7 +32,7 @@ func NewMatrix(p Params, rows, cols int) (*Matrix, error) {
 
 // Quantize returns w, which is [rows, cols], quantized on this goroutine. It errs
 // if p cannot hold the shape, and where QuantizeRows does.
-func Quantize(p Params, rule Encoder, w []float32, rows, cols int) (*Matrix, error) {
+func Quantize(p Params, enc Encoder, w []float32, rows, cols int) (*Matrix, error) {
 	m, err := NewMatrix(p, rows, cols)
 	if err != nil {
 		return nil, err
@@ -40,23 +40,24 @@ func Quantize(p Params, rule Encoder, w []float32, rows, cols int) (*Matrix, err
 	if len(w) != rows*cols {
 		return nil, fmt.Errorf("affine: %d weights, want %d for [%d, %d]", len(w), rows*cols, rows, cols)
 	}
-	if err := m.QuantizeRows(rule, 0, w); err != nil {
+	if err := m.QuantizeRows(enc, 0, w); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
 // QuantizeRows quantizes w, which is [len(w)/Cols, Cols], into the rows of m from
-// first on, by QuantizeGroup with scale and bias rounded to BF16 after the codes
-// are chosen. Calls for other rows may run at the same time. w is not kept.
+// first on, by QuantizeGroup. GPU's and CPU's scale and bias it rounds to BF16 after
+// the codes are chosen. Calls for other rows may run at the same time. w is not
+// kept, and no memory is allocated.
 //
-// Weights are usually BF16 values, whose bias is then stored exactly; other
-// float32 are taken as they are. It errs, with the row and the column, on a weight
-// that is not finite and on a group whose scale or bias is too large for BF16;
-// the rows of m that it was to fill are then unspecified. It errs too if w is no
+// Weights are usually BF16 values, whose bias is then stored exactly, if it is one
+// of them; other float32 are taken as they are. It errs, with the row and the
+// column, on a weight that is not finite, on a group whose scale or bias is too
+// large for BF16, and, under Lattice, on a group that lies on none; the rows of m that it was to fill are then unspecified. It errs too if w is no
 // whole number of rows or they are not all in m.
-func (m *Matrix) QuantizeRows(rule Encoder, first int, w []float32) error {
-	if err := rule.Validate(); err != nil {
+func (m *Matrix) QuantizeRows(enc Encoder, first int, w []float32) error {
+	if err := enc.Validate(); err != nil {
 		return err
 	}
 	rows := len(w) / m.Cols
@@ -64,7 +65,7 @@ func (m *Matrix) QuantizeRows(rule Encoder, first int, w []float32) error {
 		return fmt.Errorf("affine: %d weights for row %d on, want rows of [%d, %d]", len(w), first, m.Rows, m.Cols)
 	}
 	for row := first; row < first+rows; row++ {
-		if err := m.quantizeRow(rule, row, w[:m.Cols]); err != nil {
+		if err := m.quantizeRow(enc, row, w[:m.Cols]); err != nil {
 			return err
 		}
 		w = w[m.Cols:]
@@ -72,17 +73,17 @@ func (m *Matrix) QuantizeRows(rule Encoder, first int, w []float32) error {
 	return nil
 }
 
-func (m *Matrix) quantizeRow(rule Encoder, row int, w []float32) error {
+func (m *Matrix) quantizeRow(enc Encoder, row int, w []float32) error {
 	var buffer [128]uint8
 	size, bits := m.Params.GroupSize, m.Params.Bits
 	codes, n := buffer[:size], size/8*bits
 	packed, scales, biases := m.row(row)
 	for g := range scales {
 		x := w[g*size:][:size]
-		s, z, ok := quantizeGroup(codes, bits, rule, x)
+		s, z, ok := quantizeGroup(codes, bits, enc, x)
 		scales[g], biases[g] = tensor.BF16FromFloat32(s), tensor.BF16FromFloat32(z)
 		if !ok || isInf(scales[g]) || isInf(biases[g]) {
-			return rowError(row, g*size, x)
+			return rowError(bits, enc, row, g*size, x)
 		}
 		pack(packed[:n], bits, codes)
 		packed = packed[n:]
@@ -91,11 +92,15 @@ func (m *Matrix) quantizeRow(rule Encoder, row int, w []float32) error {
 }
 
 // rowError says why the group x, which starts at column, cannot be stored.
-func rowError(row, column int, x []float32) error {
+func rowError(bits int, enc Encoder, row, column int, x []float32) error {
 	if i := nonFinite(x); i >= 0 {
 		return fmt.Errorf("affine: row %d, column %d: weight is %v", row, column+i, x[i])
 	}
-	return fmt.Errorf("affine: row %d, columns %d to %d: %s in BF16", row, column, column+len(x)-1, spanText(x))
+	i, why := refusal(bits, enc, x)
+	if i >= 0 {
+		return fmt.Errorf("affine: row %d, column %d: %s", row, column+i, why)
+	}
+	return fmt.Errorf("affine: row %d, columns %d to %d: %s in BF16", row, column, column+len(x)-1, why)
 }
 
 // isInf reports whether a BF16 that was rounded from a finite value overflowed.

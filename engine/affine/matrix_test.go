@@ -53,7 +53,8 @@ func TestParamsRefuse(t *testing.T) {
 		{Params{4, 64}.CheckShape(2, 96), "affine: 96 columns, want a multiple of the group size 64"},
 		{Params{4, 64}.CheckShape(0, 64), "affine: shape [0, 64], want at least one row and one column"},
 		{Params{4, 63}.CheckShape(1, 63), "affine: group size 63, want 32, 64 or 128"},
-		{Encoder(2).Validate(), "affine: no encoder is numbered 2"},
+		{Encoder(5).Validate(), "affine: no encoder is numbered 5"},
+		{Encoder(-1).Validate(), "affine: no encoder is numbered -1"},
 	} {
 		if c.err == nil || c.err.Error() != c.want {
 			t.Errorf("error %v, want %s", c.err, c.want)
@@ -61,14 +62,23 @@ func TestParamsRefuse(t *testing.T) {
 	}
 }
 
-func TestRuleNames(t *testing.T) {
-	for name, rule := range map[string]Encoder{"mlx-gpu": GPU, "mlx-cpu": CPU} {
-		if got, err := ParseEncoder(name); err != nil || got != rule || rule.String() != name {
+func TestEncoderNames(t *testing.T) {
+	names := []string{"mlx-gpu", "mlx-cpu", "recode", "search", "lattice"}
+	want := []Encoder{GPU, CPU, Recode, Search, Lattice}
+	if !slices.Equal(Encoders(), want) {
+		t.Errorf("encoders are %v, want %v", Encoders(), want)
+	}
+	for i, name := range names {
+		if got, err := ParseEncoder(name); err != nil || got != want[i] || got.String() != name || got.Validate() != nil {
 			t.Errorf("%q is %v, %v", name, got, err)
 		}
 	}
-	if _, err := ParseEncoder("mlx"); err == nil || err.Error() != `affine: encoder "mlx", want "mlx-gpu" or "mlx-cpu"` {
+	const refusal = `affine: encoder "mlx", want "mlx-gpu", "mlx-cpu", "recode", "search" or "lattice"`
+	if _, err := ParseEncoder("mlx"); err == nil || err.Error() != refusal {
 		t.Errorf("error %v", err)
+	}
+	if got := Encoder(9).String(); got != "affine.Encoder(9)" {
+		t.Errorf("9 is called %s", got)
 	}
 	var zero Encoder
 	if zero != GPU {
@@ -165,8 +175,8 @@ func TestMatrixRefuses(t *testing.T) {
 	bad, wide := slices.Clone(w), slices.Clone(w)
 	bad[2*64+37] = float32(math.NaN())
 	wide[64+32], wide[64+33] = math.MaxFloat32, 1 // rounds to 2^128 in BF16
-	quantize := func(p Params, rule Encoder, w []float32) error {
-		_, err := Quantize(p, rule, w, 4, 64)
+	quantize := func(p Params, enc Encoder, w []float32) error {
+		_, err := Quantize(p, enc, w, 4, 64)
 		return err
 	}
 	for _, c := range []struct {

@@ -1,7 +1,8 @@
 // Package affine is the MLX affine format: it chooses scale, bias and codes of a
-// group of weights as MLX does, packs the codes, and decodes them again. Which
-// weights take it is engine/variant's; the tensors of a bundle and their names
-// are engine/bundle's; products with packed weights are a backend's.
+// group of weights, as MLX does or with less error, packs the codes, and decodes
+// them again. Which weights take it is engine/variant's; the tensors of a bundle
+// and their names are engine/bundle's; products with packed weights are a
+// backend's.
 //
 // A matrix [rows, cols] is cut along cols into groups of GroupSize weights. Each
 // has one scale and one bias, and each weight a code of Bits bits:
@@ -76,50 +77,4 @@ func (p Params) CodeBytes(rows, cols int) int64 {
 // take as many again.
 func (p Params) ScaleBytes(rows, cols int) int64 {
 	return int64(rows) * int64(p.GroupsPerRow(cols)) * 2
-}
-
-// Encoder is a way to choose scale, bias and codes. MLX itself has two, which differ
-// where a weight lies halfway between two codes and in groups without a weight
-// of 0 or more, so no bundle is "bit-identical to MLX" without naming its encoder.
-type Encoder int
-
-const (
-	// GPU is what MLX's Metal and CUDA kernels do, and so what nearly every
-	// published bundle holds: rounds half away from zero, and the largest
-	// weight of a group counts as 0 at least.
-	// Source: ml-explore/mlx mlx/backend/metal/kernels/quantized.h, affine_quantize.
-	GPU Encoder = iota
-	// CPU is what MLX does on its CPU device: rounds half to even, and takes
-	// the largest weight as it is.
-	// Source: ml-explore/mlx mlx/backend/cpu/quantized.cpp, quantize.
-	CPU
-)
-
-// String returns the name that records carry: "mlx-gpu" or "mlx-cpu".
-func (r Encoder) String() string {
-	switch r {
-	case GPU:
-		return "mlx-gpu"
-	case CPU:
-		return "mlx-cpu"
-	}
-	return fmt.Sprintf("affine.Encoder(%d)", int(r))
-}
-
-// Validate reports a value that is neither GPU nor CPU.
-func (r Encoder) Validate() error {
-	if r != GPU && r != CPU {
-		return fmt.Errorf("affine: no encoder is numbered %d", int(r))
-	}
-	return nil
-}
-
-// ParseEncoder returns the encoder of that name, as String writes it.
-func ParseEncoder(name string) (Encoder, error) {
-	for _, r := range []Encoder{GPU, CPU} {
-		if name == r.String() {
-			return r, nil
-		}
-	}
-	return 0, fmt.Errorf("affine: encoder %q, want %q or %q", name, GPU, CPU)
 }

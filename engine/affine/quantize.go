@@ -5,14 +5,16 @@ import (
 	"math"
 )
 
-// QuantizeGroup quantizes one group x with codes of the given bits as MLX does
-// under rule: it sets codes, which is as long as x, and returns the scale and the
-// bias in float32, with which the codes were chosen. MLX then rounds both to the
-// weights' type and stores that, so codes are not always the nearest for the
-// stored scale: |ŵ − x| ≤ (1 + n·2^-9)·|s|, s rounded to BF16, n = 2^bits − 1. The
-// bias is a weight of the group, or 0. The group may have any length from 1.
+// QuantizeGroup quantizes one group x with codes of the given bits as enc does: it
+// sets codes, which is as long as x, and returns the scale and the bias. The group
+// may have any length from 1.
 //
-// With n = 2^bits − 1, all in float32, every division correctly rounded:
+// Under Recode, Search and Lattice these are BF16 values, and the codes are chosen
+// for them; how, is said there. Under GPU and CPU they are float32, with which the
+// codes were chosen. MLX then rounds both to the weights' type and stores that, so
+// its codes are not always the nearest for the stored scale:
+// |ŵ − x| ≤ (1 + n·2^-9)·|s|, s rounded to BF16. The bias is a weight of the group,
+// or 0. With n = 2^bits − 1, all in float32, every division correctly rounded:
 //
 //	lo = min x      hi = max x, GPU: max(0, max x)
 //	s  = max((hi − lo)/n, 1e-7)
@@ -23,39 +25,52 @@ import (
 //
 // rnd is to nearest; GPU: half away from zero, CPU: half to even.
 //
-// It errs on a weight that is not finite, and on weights so large (beyond 1e31)
-// that no finite scale other than 0 comes out. It panics if bits is no width of
-// the format, rule is none, or codes is not as long as x.
+// It errs on a weight that is not finite, on weights so large (beyond 1e31) that
+// no finite scale other than 0 comes out, and, under Lattice, on weights that lie
+// on none. It panics if bits is no width of the format, enc is no encoder, or codes
+// is not as long as x.
 //
 // Source: ml-explore/mlx mlx/backend/metal/kernels/quantized.h, affine_quantize
 // (GPU); mlx/backend/cpu/quantized.cpp, quantize (CPU).
-func QuantizeGroup(codes []uint8, bits int, rule Encoder, x []float32) (scale, bias float32, err error) {
+func QuantizeGroup(codes []uint8, bits int, enc Encoder, x []float32) (scale, bias float32, err error) {
 	mustBeWidth(bits)
-	if rule.Validate() != nil || len(codes) != len(x) || len(x) == 0 {
-		panic(fmt.Sprintf("affine: %d codes for %d weights by encoder %d", len(codes), len(x), int(rule)))
+	if enc.Validate() != nil || len(codes) != len(x) || len(x) == 0 {
+		panic(fmt.Sprintf("affine: %d codes for %d weights by encoder %d", len(codes), len(x), int(enc)))
 	}
-	scale, bias, ok := quantizeGroup(codes, bits, rule, x)
+	scale, bias, ok := quantizeGroup(codes, bits, enc, x)
 	if !ok {
 		if i := nonFinite(x); i >= 0 {
 			return 0, 0, fmt.Errorf("affine: weight %d is %v", i, x[i])
 		}
-		return 0, 0, fmt.Errorf("affine: %s", spanText(x))
+		i, why := refusal(bits, enc, x)
+		if i >= 0 {
+			return 0, 0, fmt.Errorf("affine: weight %d: %s", i, why)
+		}
+		return 0, 0, fmt.Errorf("affine: %s", why)
 	}
 	return scale, bias, nil
 }
 
 // quantizeGroup is QuantizeGroup; ok is false where that errs.
-func quantizeGroup(codes []uint8, bits int, rule Encoder, x []float32) (scale, bias float32, ok bool) {
+func quantizeGroup(codes []uint8, bits int, enc Encoder, x []float32) (scale, bias float32, ok bool) {
 	lo, hi := extremes(x)
 	if !(hi-lo < float32(math.Inf(1))) {
 		return 0, 0, false
 	}
 	n := int32(1)<<bits - 1
-	scale, bias = scaleAndBias(rule, float32(n), lo, hi)
+	switch enc {
+	case Recode:
+		return recode(codes, n, x, lo, hi)
+	case Search:
+		return search(codes, n, x, lo, hi)
+	case Lattice:
+		return lattice(codes, n, x, lo, hi)
+	}
+	scale, bias = scaleAndBias(enc, float32(n), lo, hi)
 	if scale == 0 {
 		return 0, 0, false
 	}
-	assignCodes(codes, rule, n, x, scale, bias)
+	assignCodes(codes, enc, n, x, scale, bias)
 	return scale, bias, true
 }
 
@@ -69,10 +84,14 @@ func nonFinite(x []float32) int {
 	return -1
 }
 
-// spanText says that x is finite but has no scale.
-func spanText(x []float32) string {
+// refusal says why x, which is finite, cannot be quantized, and which weight is at
+// fault, or −1 where that is none alone.
+func refusal(bits int, enc Encoder, x []float32) (at int, why string) {
 	lo, hi := extremes(x)
-	return fmt.Sprintf("weights from %g to %g have no finite scale", lo, hi)
+	if enc == Lattice && hi-lo < float32(math.Inf(1)) {
+		return offLattice(int32(1)<<bits-1, x)
+	}
+	return -1, fmt.Sprintf("weights from %g to %g have no finite scale", lo, hi)
 }
 
 // extremes returns the least and the largest of x. A NaN in x makes one of them
@@ -80,7 +99,7 @@ func spanText(x []float32) string {
 //
 // It compares integers, which go in the order of the numbers once the bits under
 // the sign of the negative ones are turned over. −NaN comes first and +NaN last,
-// so neither can hide; −0 comes before +0, which the rule does not tell apart.
+// so neither can hide; −0 comes before +0, which no encoder tells apart.
 func extremes(x []float32) (lo, hi float32) {
 	least, most := int32(math.MaxInt32), int32(math.MinInt32)
 	for _, v := range x {
@@ -93,18 +112,21 @@ func extremes(x []float32) (lo, hi float32) {
 // orderKey is its own inverse.
 func orderKey(bits int32) int32 { return bits ^ bits>>31&math.MaxInt32 }
 
-// scaleAndBias returns the scale and the bias of a group whose weights go from lo
-// to hi, for codes 0 to n.
-func scaleAndBias(rule Encoder, n, lo, hi float32) (scale, bias float32) {
-	if rule == GPU {
+// leastScale is the least magnitude of MLX's scales before they are adjusted to
+// the bias.
+const leastScale = 1e-7
+
+// scaleAndBias returns the scale and the bias that GPU or CPU gives a group whose
+// weights go from lo to hi, for codes 0 to n.
+func scaleAndBias(enc Encoder, n, lo, hi float32) (scale, bias float32) {
+	if enc == GPU {
 		hi = max(hi, 0)
 	}
-	const least = 1e-7
-	s, edge := max((hi-lo)/n, least), lo
+	s, edge := max((hi-lo)/n, leastScale), lo
 	if !(abs(lo) > abs(hi)) {
 		s, edge = -s, hi
 	}
-	if q0 := round(rule, edge/s); q0 != 0 {
+	if q0 := round(enc, edge/s); q0 != 0 {
 		return edge / q0, edge
 	}
 	return s, 0
@@ -116,7 +138,8 @@ const belowHalf = 0.5 - 0x1p-25
 // evenMagic is 1.5·2^23: a float32 near it is a whole number.
 const evenMagic = 0x1.8p23
 
-// assignCodes sets codes to the codes 0 to n of x for a scale and a bias.
+// assignCodes sets codes to the codes 0 to n of x for a scale and a bias, as GPU
+// or CPU rounds.
 //
 // For any scale and bias that scaleAndBias returns, r = (x[i] − bias)/scale lies
 // in [0, 512), or within 1/2 of 0 (GPU: strictly) where bias is 0 because q0 was:
@@ -135,9 +158,9 @@ const evenMagic = 0x1.8p23
 // there and rounds to even, and evenMagic is even.
 //
 // The division is a division: r·(1/scale) is not correctly rounded.
-func assignCodes(codes []uint8, rule Encoder, n int32, x []float32, scale, bias float32) {
+func assignCodes(codes []uint8, enc Encoder, n int32, x []float32, scale, bias float32) {
 	codes = codes[:len(x)]
-	if rule == CPU {
+	if enc == CPU {
 		magic := int32(math.Float32bits(evenMagic))
 		for i, v := range x {
 			r := (v - bias) / scale
@@ -151,10 +174,10 @@ func assignCodes(codes []uint8, rule Encoder, n int32, x []float32, scale, bias 
 	}
 }
 
-// round is the literal rounding of rule. A float64 holds a float32 and its
+// round is the literal rounding of GPU or CPU. A float64 holds a float32 and its
 // nearest whole number exactly.
-func round(rule Encoder, v float32) float32 {
-	if rule == CPU {
+func round(enc Encoder, v float32) float32 {
+	if enc == CPU {
 		return float32(math.RoundToEven(float64(v)))
 	}
 	return float32(math.Round(float64(v)))

@@ -26,7 +26,7 @@ func TestWorkedExamples(t *testing.T) {
 	fp4 := group(func(i int) float32 { return tensor.E2M1ToFloat32(byte(i%16)) * 0x1p-7 })
 	for _, c := range []struct {
 		name        string
-		rule        Encoder
+		enc         Encoder
 		x           []float32
 		bits        int
 		scale, bias uint16
@@ -41,16 +41,16 @@ func TestWorkedExamples(t *testing.T) {
 		{"FP4", GPU, fp4, 4, tensor.BF16FromFloat32(-0.75 * 0x1p-7), tensor.BF16FromFloat32(6 * 0x1p-7), ""},
 		{"FP4", CPU, fp4, 4, tensor.BF16FromFloat32(-0.75 * 0x1p-7), tensor.BF16FromFloat32(6 * 0x1p-7), ""},
 	} {
-		m, err := Quantize(Params{c.bits, 32}, c.rule, c.x, 1, 32)
+		m, err := Quantize(Params{c.bits, 32}, c.enc, c.x, 1, 32)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := hex.EncodeToString(m.Codes); !strings.HasPrefix(got, c.codes) {
-			t.Errorf("%s, %d bits, %v: codes %s, want %s", c.name, c.bits, c.rule, got, c.codes)
+			t.Errorf("%s, %d bits, %v: codes %s, want %s", c.name, c.bits, c.enc, got, c.codes)
 		}
 		if m.Scales[0] != c.scale || m.Biases[0] != c.bias {
 			t.Errorf("%s, %d bits, %v: scale %#04x, bias %#04x, want %#04x, %#04x",
-				c.name, c.bits, c.rule, m.Scales[0], m.Biases[0], c.scale, c.bias)
+				c.name, c.bits, c.enc, m.Scales[0], m.Biases[0], c.scale, c.bias)
 		}
 		if c.name != "FP4" {
 			continue
@@ -59,12 +59,12 @@ func TestWorkedExamples(t *testing.T) {
 		Unpack(codes, 4, m.Codes)
 		if codes[7] != 0 || codes[15] != 15 || codes[0] != 8 || codes[8] != 8 {
 			t.Errorf("FP4, %v: 6, −6, 0, −0 have codes %d, %d, %d, %d, want 0, 15, 8, 8",
-				c.rule, codes[7], codes[15], codes[0], codes[8])
+				c.enc, codes[7], codes[15], codes[0], codes[8])
 		}
 		w := make([]float32, 32)
 		m.DecodeRow(w, 0)
 		if w[7] != 6*0x1p-7 || w[15] != -5.25*0x1p-7 || w[0] != 0 {
-			t.Errorf("FP4, %v: 6, −6, 0 decode to %v, %v, %v of 2^-7", c.rule, w[7]*128, w[15]*128, w[0]*128)
+			t.Errorf("FP4, %v: 6, −6, 0 decode to %v, %v, %v of 2^-7", c.enc, w[7]*128, w[15]*128, w[0]*128)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func TestEdgeCases(t *testing.T) {
 	nearLeast := func(c float32) float32 { return c / float32(math.Round(float64(c/-least))) }
 	for _, c := range []struct {
 		name        string
-		rule        Encoder
+		enc         Encoder
 		x           []float32
 		bits        int
 		scale, bias float32
@@ -95,15 +95,15 @@ func TestEdgeCases(t *testing.T) {
 		{"under half the least scale", CPU, group(func(i int) float32 { return float32(i-16) * 0x1p-29 }), 4, least, 0},
 	} {
 		codes := []uint8(strings.Repeat("x", 32))
-		s, z, err := QuantizeGroup(codes, c.bits, c.rule, c.x)
+		s, z, err := QuantizeGroup(codes, c.bits, c.enc, c.x)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s != c.scale || math.Float32bits(z) != math.Float32bits(c.bias) {
-			t.Errorf("%s, %v: scale %v, bias %v, want %v, %v", c.name, c.rule, s, z, c.scale, c.bias)
+			t.Errorf("%s, %v: scale %v, bias %v, want %v, %v", c.name, c.enc, s, z, c.scale, c.bias)
 		}
 		if strings.Trim(string(codes), "\x00") != "" {
-			t.Errorf("%s, %v: codes %v, want all 0", c.name, c.rule, codes)
+			t.Errorf("%s, %v: codes %v, want all 0", c.name, c.enc, codes)
 		}
 	}
 	if got := tensor.BF16FromFloat32(-least); got != 0xb3d7 {
@@ -138,15 +138,15 @@ func TestQuantizeRefuses(t *testing.T) {
 			"affine: weights from -3.4028235e+38 to 3.4028235e+38 have no finite scale"},
 		{group(func(int) float32 { return 1e32 }), "affine: weights from 1e+32 to 1e+32 have no finite scale"},
 	} {
-		for _, rule := range []Encoder{GPU, CPU} {
-			if _, _, err := QuantizeGroup(make([]uint8, 32), 4, rule, c.x); err == nil || err.Error() != c.want {
-				t.Errorf("%v: error %v, want %s", rule, err, c.want)
+		for _, enc := range []Encoder{GPU, CPU} {
+			if _, _, err := QuantizeGroup(make([]uint8, 32), 4, enc, c.x); err == nil || err.Error() != c.want {
+				t.Errorf("%v: error %v, want %s", enc, err, c.want)
 			}
 		}
 	}
 	mustPanic(t, func() { QuantizeGroup(make([]uint8, 31), 4, GPU, group(ok)) })
 	mustPanic(t, func() { QuantizeGroup(make([]uint8, 32), 7, GPU, group(ok)) })
-	mustPanic(t, func() { QuantizeGroup(make([]uint8, 32), 4, 2, group(ok)) })
+	mustPanic(t, func() { QuantizeGroup(make([]uint8, 32), 4, 5, group(ok)) })
 	mustPanic(t, func() { QuantizeGroup(nil, 4, GPU, nil) })
 }
 
@@ -168,18 +168,18 @@ func TestErrorBound(t *testing.T) {
 			x := make([]float32, 64)
 			f.fill(r, x)
 			for _, bits := range widths {
-				for _, rule := range []Encoder{GPU, CPU} {
-					checkBound(t, f.name, bits, rule, x)
+				for _, enc := range []Encoder{GPU, CPU} {
+					checkBound(t, f.name, bits, enc, x)
 				}
 			}
 		}
 	}
 }
 
-func checkBound(t *testing.T, name string, bits int, rule Encoder, x []float32) {
+func checkBound(t *testing.T, name string, bits int, enc Encoder, x []float32) {
 	t.Helper()
 	codes := make([]uint8, len(x))
-	s32, z32, err := QuantizeGroup(codes, bits, rule, x)
+	s32, z32, err := QuantizeGroup(codes, bits, enc, x)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,13 +189,13 @@ func checkBound(t *testing.T, name string, bits int, rule Encoder, x []float32) 
 	for i, v := range x {
 		isWeight = isWeight || v == z32
 		if float64(codes[i]) > n {
-			t.Fatalf("%s, %d bits, %v: code %d", name, bits, rule, codes[i])
+			t.Fatalf("%s, %d bits, %v: code %d", name, bits, enc, codes[i])
 		}
 		if d := math.Abs(s*float64(codes[i]) + z - float64(v)); d > bound {
-			t.Fatalf("%s, %d bits, %v: weight %v is off by %v, bound %v (scale %v)", name, bits, rule, v, d, bound, s)
+			t.Fatalf("%s, %d bits, %v: weight %v is off by %v, bound %v (scale %v)", name, bits, enc, v, d, bound, s)
 		}
 	}
 	if !isWeight || bf16(z32) != z32 {
-		t.Fatalf("%s, %d bits, %v: bias %v is neither 0 nor a weight", name, bits, rule, z32)
+		t.Fatalf("%s, %d bits, %v: bias %v is neither 0 nor a weight", name, bits, enc, z32)
 	}
 }
