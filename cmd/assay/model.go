@@ -151,6 +151,10 @@ func openModel(name string, identity func(*checkpoint.Checkpoint) (string, error
 		m.close()
 		return nil, err
 	}
+	if m.config.Bundle {
+		m.close()
+		return nil, usage("model %s is an MLX bundle: score it with --variants %s beside the checkpoint that it was made from, or see assay verify", name, name)
+	}
 	if m.source, err = dsv4.Source(ck, func() (string, error) { return identity(ck) }); err != nil {
 		m.close()
 		return nil, fmt.Errorf("model %s: %w", name, err)

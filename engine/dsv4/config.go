@@ -59,6 +59,7 @@ type Config struct {
 	// QuantizationConfig is how the release stores its weights; it is nil where
 	// they are BF16, and in MLX's bundles, which have their own Quantization.
 	QuantizationConfig *BlockQuantization `json:"-"`
+	Bundle             bool               `json:"-"` // config.json is an MLX bundle's
 }
 
 // BlockQuantization is the release's quantization_config.
@@ -97,7 +98,7 @@ func ParseConfig(data []byte) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dsv4: config.json: %w", err)
 	}
-	c.QuantizationConfig = stored.Blocks
+	c.QuantizationConfig, c.Bundle = stored.Blocks, bundle.Quantization != nil
 	if c.ModelType != "deepseek_v4" {
 		return nil, fmt.Errorf("dsv4: config.json: model_type %q, want %q", c.ModelType, "deepseek_v4")
 	}
@@ -249,7 +250,7 @@ func (c *Config) SameModel(other *Config) error {
 // compared is c without what may differ.
 func (c *Config) compared() Config {
 	out := *c
-	out.QuantizationConfig, out.ExpertDType, out.NumNextNPredict, out.NormTopKProb = nil, "", 0, nil
+	out.QuantizationConfig, out.Bundle, out.ExpertDType, out.NumNextNPredict, out.NormTopKProb = nil, false, "", 0, nil
 	out.CompressRatios = c.CompressRatios[:c.NumHiddenLayers]
 	out.RopeScaling.Type, out.RopeScaling.RopeType = c.RopeScaling.kind(), ""
 	return out

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"assay/engine/checkpoint/checkpointtest"
 	"assay/engine/dsv4"
 )
 
@@ -136,5 +137,41 @@ func TestStateBytes(t *testing.T) {
 	main, total := dsv4.StoredBytes(dsv4.Params(c))
 	if main != 156015698140 || total != 159609485896 {
 		t.Errorf("the release stores %d and %d bytes, want 156015698140 and 159609485896", main, total)
+	}
+}
+
+// A bundle's config and upstream's are one model if they differ only in how
+// weights are stored and in the MTP block.
+func TestSameModel(t *testing.T) {
+	parse := func(replace ...string) *dsv4.Config {
+		t.Helper()
+		c, err := dsv4.ParseConfig([]byte(strings.NewReplacer(replace...).Replace(string(checkpointtest.TinyConfig()))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := parse()
+	bundle := parse(`"quantization_config"`, `"quantization": {"bits": 4, "group_size": 32}, "quantization_config"`)
+	if !bundle.Bundle || c.Bundle || bundle.QuantizationConfig != nil || c.QuantizationConfig == nil {
+		t.Errorf("the bundle is %v, upstream %v", bundle.Bundle, c.Bundle)
+	}
+	if err := c.SameModel(bundle); err != nil {
+		t.Error(err)
+	}
+	without := *c
+	without.NumNextNPredict, without.CompressRatios = 0, c.CompressRatios[:c.NumHiddenLayers]
+	if err := c.SameModel(&without); err != nil {
+		t.Error(err)
+	}
+	other := *c
+	other.RopeTheta++
+	if err := c.SameModel(&other); err == nil || !strings.Contains(err.Error(), "rope_theta is") {
+		t.Errorf("another rope_theta: %v", err)
+	}
+	other = *c
+	other.CompressRatios = append([]int{4}, c.CompressRatios[1:]...)
+	if err := c.SameModel(&other); err == nil || !strings.Contains(err.Error(), "compress_ratios is") {
+		t.Errorf("other compress_ratios: %v", err)
 	}
 }

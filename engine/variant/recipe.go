@@ -50,7 +50,7 @@ const Grammar = `bf16, native, or [ENCODER-]gG-nN-eE with group size G (32, 64, 
 var recipeName = regexp.MustCompile(`^(?:(cpu|recode|search|lattice)-)?g(32|64|128)-n(2|3|4|5|6|8|16)-e(2|3|4|5|6|8|16)$`)
 
 // encoders are the encoders by how names of recipes spell them.
-var encoders = map[string]affine.Encoder{"": affine.GPU, "cpu": affine.CPU, "recode": affine.Encoder(2), "search": affine.Encoder(3), "lattice": affine.Encoder(4)}
+var encoders = map[string]affine.Encoder{"": affine.GPU, "cpu": affine.CPU, "recode": affine.Recode, "search": affine.Search, "lattice": affine.Lattice}
 
 // Parse returns the recipe of a variant's name. It errs, with the grammar, on
 // any other name.

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"assay/engine/shard"
+	"assay/results"
+)
+
+// A bundle scores what its recipe scores in memory, to the last bit: in every
+// runtime's names, stacked and apart.
+func TestBundleScoresAsItsRecipe(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("One bundle, one recipe, the same figures; or the builder is wrong. ", 30)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var pairs [][2]string
+	list := ""
+	for _, c := range [][]string{
+		{"g32-n8-e4", "mlx-lm", "stacked"}, {"g128-n4-e3", "mlx-vlm", "per-expert"}, {"native", "vmlx", "stacked"},
+		{"search-g64-n6-e2", "mlx-lm", "per-expert"}, {"g32-n16-e5", "vmlx", "stacked"},
+	} {
+		out := filepath.Join(dir, "built-"+c[0])
+		if err := run(io.Discard, io.Discard, []string{"build", "--source", "reference", "--recipe", c[0], "--runtime", c[1], "--layout", c[2], "--out", out}); err != nil {
+			t.Fatal(err)
+		}
+		pairs = append(pairs, [2]string{c[0], filepath.Base(out)})
+		list += "," + c[0] + "," + out
+	}
+	scores := filepath.Join(dir, "scores")
+	if err := run(io.Discard, io.Discard, []string{"eval", "--text", text, "--window", "96", "--windows", "2", "--variants", list[1:], "--out", scores}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := results.Read(filepath.Join(scores, "ledger.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pairs {
+		a, b := bitsOf(c, p[0]), bitsOf(c, p[1])
+		if len(a) != 2*2*96 || !slices.Equal(a, b) {
+			t.Errorf("%s and its bundle differ in %d values", p[0], len(a))
+		}
+		v, _ := c.Run.Variant(p[0])
+		w, _ := c.Run.Variant(p[1])
+		if v.BytesMain != w.BytesMain || v.BytesPerToken != w.BytesPerToken || v.GroupSize != w.GroupSize || v.ExpertBits != w.ExpertBits || v.Rule != w.Rule || v.Digest == w.Digest {
+			t.Errorf("%s is recorded as %+v, its bundle as %+v", p[0], v, w)
+		}
+	}
+}
+
+// bitsOf returns the bits of a variant's NLL and KL.
+func bitsOf(c *results.Contents, name string) []uint64 {
+	var out []uint64
+	for _, s := range c.Scores {
+		if s.Variant != name {
+			continue
+		}
+		for _, v := range slices.Concat(s.NLL, s.KL) {
+			out = append(out, math.Float64bits(float64(v)))
+		}
+	}
+	return out
+}
+
+// TestKilledBuild kills a build with SIGKILL at random moments; when it is let
+// go on, every shard and every small file is that of an undisturbed one.
+func TestKilledBuild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this runs a dozen builds")
+	}
+	build := func(dir string) *exec.Cmd {
+		return exec.Command("assay", "build", "--source", "reference", "--recipe", "search-g32-n4-e3", "--out", dir, "--shard-bytes", "2000000")
+	}
+	whole := filepath.Join(t.TempDir(), "whole")
+	start := time.Now()
+	if out, err := build(whole).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	length := time.Since(start)
+	want := filesOf(t, whole)
+	if len(want) < 10 {
+		t.Fatalf("%d files", len(want))
+	}
+	rng := rand.New(rand.NewPCG(2, uint64(start.UnixNano())))
+	killed, resumed := filepath.Join(t.TempDir(), "killed"), 0
+	for range 10 {
+		c := build(killed)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(time.Duration(rng.Int64N(int64(length)/3)), func() { c.Process.Kill() })
+		err := c.Wait()
+		timer.Stop()
+		if err == nil {
+			compareFiles(t, want, filesOf(t, killed))
+			killed = filepath.Join(t.TempDir(), "killed")
+			continue
+		}
+		resumed++
+		if _, err := os.Stat(filepath.Join(killed, "config.json")); err == nil && len(filesOf(t, killed)) < len(want) {
+			t.Error("a killed build looks finished")
+		}
+	}
+	if out, err := build(killed).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	compareFiles(t, want, filesOf(t, killed))
+	if resumed == 0 {
+		t.Error("no build was killed")
+	}
+}
+
+// filesOf returns the digests of a bundle's shards and its other files' text.
+func filesOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasSuffix(e.Name(), ".safetensors") {
+			if out[e.Name()], err = shard.Digest(t.Context(), path); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[e.Name()] = string(data)
+	}
+	return out
+}
+
+func compareFiles(t *testing.T, want, got map[string]string) {
+	t.Helper()
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s differs", name)
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s is left over", name)
+		}
+	}
+}
