@@ -1,0 +1,387 @@
+package inspect
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"assay/engine/affine"
+	"assay/engine/mx"
+	"assay/engine/tensor"
+)
+
+// RowError is how far the sampled weights of a class and format are from the
+// source's.
+type RowError struct {
+	Class    tensor.Class `json:"class"`
+	Format   string       `json:"format"`
+	Relative float64      `json:"relative_rms"`
+	Weights  int64        `json:"weights"`
+}
+
+// sampler looks at rows and keeps what only all of them together show.
+type sampler struct {
+	c        *check
+	squares  map[string]*squares
+	order    []string
+	groups   map[string]*ends // of affine groups, by class and format
+	searches int              // for another expert that fits; they are costly
+}
+
+// squares sums errors.
+type squares struct {
+	class     tensor.Class
+	format    string
+	off, size float64
+	n         int64
+}
+
+// ends counts groups by whether both ends of the codes are in use.
+type ends struct {
+	class                 tensor.Class
+	format                string
+	groups, positive, all int
+}
+
+// mostSearches bounds the searches for an expert that fits.
+const mostSearches = 12
+
+// checkSamples reads weights.
+func (c *check) checkSamples(r *Result) {
+	if c.o.Sample.Bytes <= 0 {
+		return
+	}
+	s := &sampler{c: c, squares: map[string]*squares{}, groups: map[string]*ends{}}
+	c.forRows(c.o.Sample, &r.Sampled, s.row)
+	for _, k := range s.order {
+		q := s.squares[k]
+		r.Sampled.Errors = append(r.Sampled.Errors, RowError{q.class, q.format, math.Sqrt(q.off / max(q.size, math.SmallestNonzeroFloat64)), q.n})
+	}
+	s.checkEnds()
+}
+
+// row looks at one row.
+func (s *sampler) row(r row) {
+	switch {
+	case r.m.found.affine():
+		s.affine(r)
+	case r.m.found.quantized():
+		s.mx(r)
+	case r.block != nil:
+		s.upstream(r)
+	case r.m.weight.DType == tensor.I64 || r.m.weight.DType == tensor.I32:
+	default:
+		s.plain(r)
+	}
+}
+
+// broken reports values that are not finite, or scales of zero.
+func (s *sampler) broken(r row, severity Severity, found, consequence string) {
+	s.c.add(Finding{ID: "S18", Severity: severity, Found: found, Wanted: "finite numbers, and scales other than zero",
+		Consequence: consequence, Fix: "build the bundle again"}, r.name())
+}
+
+const poisons = "every logit becomes NaN as soon as the row is used"
+
+func nonFinite(list []float32) bool {
+	for _, v := range list {
+		if v-v != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *sampler) affine(r row) {
+	q := r.m.found.Quant
+	a := affineRow{p: affine.Params{Bits: q.Bits, GroupSize: q.GroupSize}, words: r.codes}
+	a.scales, a.biases = floats(r.scales, r.m.scales.DType), floats(r.biases, r.m.biases.DType)
+	if len(a.scales) == 0 || len(a.biases) != len(a.scales) {
+		return
+	}
+	if nonFinite(a.scales) || nonFinite(a.biases) {
+		s.broken(r, Error, "a scale or bias that is not finite", poisons)
+		return
+	}
+	codes := a.unpack(packings[0], r.cols)
+	for g, scale := range a.scales {
+		if scale == 0 {
+			s.broken(r, Warning, "a scale of zero", "the weights of its group are all one number, as from scales too small for F16")
+			break
+		}
+		s.count(r, codes[g*q.GroupSize:][:q.GroupSize], scale, q.Bits)
+	}
+	want, ok := s.source(r)
+	if !ok {
+		return
+	}
+	got := a.decode(codes, conventions[0])
+	if fits(got, want, a.scales, q.GroupSize) {
+		s.sum(r, got, want)
+		return
+	}
+	p, conv, ok := a.fitting(want)
+	x := Finding{Severity: Error, Consequence: "the weights are noise, with shapes that load", Fix: "build the bundle again from the source"}
+	switch {
+	case ok && p.toMLX != nil:
+		x.ID, x.Found, x.Wanted = "X02", "codes that fit the source in "+p.name, "MLX's order: a stream of bits, the lowest first"
+		if conv.name != conventions[0].name {
+			x.Found += " and as " + conv.name
+		}
+	case ok:
+		x.ID, x.Found, x.Wanted = "X03", "weights that fit the source as "+conv.name, conventions[0].name
+	default:
+		if s.elsewhere(r, func(want []float32) bool { return fits(got, want, a.scales, q.GroupSize) }) {
+			return
+		}
+		x = s.unlike(got, want)
+	}
+	s.c.add(x, r.name())
+}
+
+// unlike is the finding about weights that nothing explains.
+func (s *sampler) unlike(got, want []float32) Finding {
+	rel := relative(got, want)
+	text := fmt.Sprintf("over %g of the source, root mean square", math.Trunc(10*min(rel, 1))/10)
+	if math.IsNaN(rel) {
+		text = "numbers that are not finite"
+	}
+	return Finding{ID: "S17", Severity: Error, Found: "weights off by " + text, Wanted: "the source's, but for quantization",
+		Consequence: "another model's weights, or noise", Fix: "build the bundle again, or name the source that it was made from"}
+}
+
+// relative returns |got−want| / |want|, root mean square.
+func relative(got, want []float32) float64 {
+	off, size := 0.0, 0.0
+	for i := range want {
+		d := float64(got[i]) - float64(want[i])
+		off += d * d
+		size += float64(want[i]) * float64(want[i])
+	}
+	return math.Sqrt(off / max(size, math.SmallestNonzeroFloat64))
+}
+
+// source returns the row of the source.
+func (s *sampler) source(r row) ([]float32, bool) {
+	if s.c.o.Source == nil {
+		return nil, false
+	}
+	want, ok := s.c.o.Source.row(r.param(), r.index)
+	return want, ok && len(want) == r.cols
+}
+
+// sum adds a row to the error of its class.
+func (s *sampler) sum(r row, got, want []float32) {
+	k := string(r.param().Class) + r.m.found.Format
+	q, ok := s.squares[k]
+	if !ok {
+		q = &squares{class: r.param().Class, format: r.m.found.Format}
+		s.squares[k] = q
+		s.order = append(s.order, k)
+	}
+	for i := range want {
+		d := float64(got[i]) - float64(want[i])
+		q.off += d * d
+		q.size += float64(want[i]) * float64(want[i])
+	}
+	q.n += int64(len(want))
+}
+
+// elsewhere looks for another parameter of the same layer, class and shape that
+// the row fits, and reports it.
+func (s *sampler) elsewhere(r row, fits func(want []float32) bool) bool {
+	p := r.param()
+	if s.searches++; s.searches > mostSearches {
+		return s.searched("X05")
+	}
+	for i := range s.c.b.params {
+		q := &s.c.b.params[i]
+		if q.Layer != p.Layer || q.MTP != p.MTP || q.Class != p.Class || q.Name == p.Name || fmt.Sprint(q.Shape) != fmt.Sprint(p.Shape) {
+			continue
+		}
+		want, ok := s.c.o.Source.row(q, r.index)
+		if !ok || len(want) != r.cols || !fits(want) {
+			continue
+		}
+		x := Finding{ID: "X05", Severity: Error, Found: "the weights of another parameter of the source", Wanted: "its own",
+			Consequence: "the router's choice reaches the wrong expert: fluent nonsense, with shapes that load", Fix: "build the bundle again from the source"}
+		if projection(q.Name) != projection(p.Name) {
+			x.Found = fmt.Sprintf("%s where %s belongs", projection(q.Name), projection(p.Name))
+			x.Consequence = "two projections are swapped: noise, with shapes that load"
+		}
+		s.c.add(x, fmt.Sprintf("%s has %s", r.name(), strings.TrimSuffix(q.Name, weightSuffix)))
+		return true
+	}
+	return false
+}
+
+// searched says whether the searches made so far ended with a finding of this
+// id: then rows that were not searched for are taken for more of the same.
+func (s *sampler) searched(id string) bool {
+	for _, x := range s.c.list {
+		if x.ID == id {
+			x.Count++
+			return true
+		}
+	}
+	return false
+}
+
+// count watches how groups use their codes.
+func (s *sampler) count(r row, codes []uint8, scale float32, bits int) {
+	k := string(r.param().Class) + r.m.found.Format
+	e, ok := s.groups[k]
+	if !ok {
+		e = &ends{class: r.param().Class, format: r.m.found.Format}
+		s.groups[k] = e
+	}
+	low, high := false, false
+	for _, q := range codes {
+		low, high = low || q == 0, high || int(q) == 1<<bits-1
+	}
+	e.groups++
+	if scale > 0 {
+		e.positive++
+	}
+	if low && high {
+		e.all++
+	}
+}
+
+// checkEnds recognises the formula s = (max−min)/n, z = min: every scale is
+// positive and every group uses the first and the last code. MLX gives half the
+// groups a negative scale, and seldom the last code.
+func (s *sampler) checkEnds() {
+	const least = 24 // groups; by chance MLX's encoder has as many alike once in 2^24
+	for _, k := range sortedKeys(s.groups) {
+		e := s.groups[k]
+		if e.groups >= least && e.positive == e.groups && e.all*20 >= e.groups*19 {
+			s.c.add(Finding{ID: "X04", Severity: Note, Found: "scale = (max − min)/n, bias = min: no scale is negative", Wanted: "MLX's own choice, or a better one",
+				Consequence: "valid, and loads everywhere; zero is not exact, which costs a little on weights that were FP4", Fix: "none needed: assay build chooses better"},
+				fmt.Sprintf("%s, %s", e.class, e.format))
+		}
+	}
+}
+
+// mx looks at a row of mxfp4 or mxfp8.
+func (s *sampler) mx(r row) {
+	q := r.m.found.Quant
+	f, ok := r.m.found.format()
+	if !ok {
+		return // nvfp4, which assay does not decode
+	}
+	width := q.GroupSize * q.Bits / 8
+	for g, e := range r.scales {
+		codes := r.codes[g*width:][:width]
+		switch {
+		case e == 255:
+			s.broken(r, Error, "scale byte 255, which MLX decodes as infinity", poisons)
+			return
+		case q.Bits == 8 && hasNaN(codes):
+			s.broken(r, Error, "an E4M3 code of NaN", "MLX reads it as 480 up to 0.32.2, and as NaN from 0.32.3 on")
+			return
+		case e == 0 && !allZero(codes, q.Bits):
+			s.broken(r, Warning, "scale byte 0 over weights that are not zero", "2^-127 times a code is flushed to zero")
+		}
+	}
+	want, ok := s.source(r)
+	if !ok {
+		return
+	}
+	decode := func(codes []byte) []float32 {
+		out := make([]float32, r.cols)
+		f.DecodeRow(out, &tensor.Matrix{Rows: 1, Cols: r.cols, Format: f, Codes: codes, Scales: r.scales}, 0)
+		return out
+	}
+	got := decode(r.codes)
+	native := s.c.o.Source.native(r.param())
+	exact := native == tensor.FP4 && f == mx.FP4 || native == tensor.FP8 && f == mx.FP8
+	most := map[bool]float64{true: 0.25, false: 0.08}[f == mx.FP4] // twice the error of rounding anew
+	switch rel := relative(got, want); {
+	case rel == 0 || !exact && rel < most:
+		s.sum(r, got, want)
+	case rel < most:
+		s.sum(r, got, want)
+		s.c.add(Finding{ID: "S17", Severity: Warning, Found: "weights rounded anew from the source's " + string(native), Wanted: "the source's bytes, which " + f.String() + " holds exactly",
+			Consequence: "about 9 % error where there need be none: mx.quantize before 0.32.2 clips blocks", Fix: "build the bundle again with the native recipe"}, r.name())
+	default:
+		s.mxPacking(r, decode, got, want, most)
+	}
+}
+
+// mxPacking explains a row that is not the source's.
+func (s *sampler) mxPacking(r row, decode func([]byte) []float32, got, want []float32, most float64) {
+	for _, p := range packings[1:] {
+		if p.bits != 0 && p.bits != r.m.found.Quant.Bits {
+			continue
+		}
+		words := append([]byte{}, r.codes...)
+		p.toMLX(words)
+		if relative(decode(words), want) < most {
+			s.c.add(Finding{ID: "X02", Severity: Error, Found: "codes that fit the source in " + p.name, Wanted: "MLX's order: a stream of bits, the lowest first",
+				Consequence: "the weights are noise, with shapes that load", Fix: "build the bundle again from the source"}, r.name())
+			return
+		}
+	}
+	if !s.elsewhere(r, func(want []float32) bool { return relative(got, want) < most }) {
+		s.c.add(s.unlike(got, want), r.name())
+	}
+}
+
+func hasNaN(e4m3 []byte) bool {
+	for _, b := range e4m3 {
+		if b&0x7f == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// allZero says whether all codes are +0 or −0.
+func allZero(codes []byte, bits int) bool {
+	mask := byte(0x7f)
+	if bits == 4 {
+		mask = 0x77
+	}
+	for _, b := range codes {
+		if b&mask != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// upstream looks at a row of FP8 or FP4 blocks.
+func (s *sampler) upstream(r row) {
+	for _, e := range r.block {
+		if e == 255 {
+			s.broken(r, Error, "scale byte 255, which is NaN", poisons)
+			return
+		}
+	}
+	if r.m.weight.DType == tensor.F8E4M3 && hasNaN(r.codes) {
+		s.broken(r, Error, "an E4M3 code of NaN", poisons)
+	}
+}
+
+// plain looks at a row that is not quantized.
+func (s *sampler) plain(r row) {
+	got := floats(r.codes, r.m.weight.DType)
+	if nonFinite(got) {
+		s.broken(r, Error, "a number that is not finite", poisons)
+		return
+	}
+	want, ok := s.source(r)
+	if !ok || len(got) != len(want) {
+		return
+	}
+	// F16 rounds by 2^-11, and what is finer than 2^-24 to nothing; BF16 by 2^-9.
+	close := func(want []float32) bool { return relative(got, want) < 0x1p-8 }
+	switch {
+	case close(want):
+		s.sum(r, got, want)
+	case r.param().Class == tensor.RoutedExpert && s.elsewhere(r, close):
+	default:
+		s.c.add(s.unlike(got, want), r.name())
+	}
+}

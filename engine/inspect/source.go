@@ -1,0 +1,52 @@
+package inspect
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"assay/engine/checkpoint"
+	"assay/engine/reference"
+	"assay/engine/tensor"
+)
+
+// Source is the checkpoint that a folder was made from, decoded.
+type Source struct {
+	ck     *checkpoint.Checkpoint
+	ref    *reference.Reference
+	assets assets
+}
+
+// NewSource returns the source in a checkpoint, which stays open as long as it.
+func NewSource(ck *checkpoint.Checkpoint) (*Source, error) {
+	ref, err := reference.New(ck)
+	if err != nil {
+		return nil, err
+	}
+	var config map[string]json.RawMessage
+	if err := json.Unmarshal(ck.Config(), &config); err != nil {
+		return nil, fmt.Errorf("inspect: the source's config.json: %w", err)
+	}
+	return &Source{ck: ck, ref: ref, assets: readAssets(config, ck.File)}, nil
+}
+
+// row returns a row of a parameter, whose last dimension is cols, and false
+// where the source has none of that shape or it cannot be decoded.
+func (s *Source) row(p *tensor.Param, row int) ([]float32, bool) {
+	info, err := s.ref.Info(p.Name)
+	if err != nil || fmt.Sprint(info.Shape) != fmt.Sprint(p.Shape) {
+		return nil, false
+	}
+	if len(p.Shape) != 2 {
+		out, err := s.ref.Float32(p.Name)
+		return out, err == nil
+	}
+	first := row / tensor.FP8Block * tensor.FP8Block
+	out, err := s.ref.Float32Rows(p.Name, first, row+1)
+	if err != nil {
+		return nil, false
+	}
+	return out[(row-first)*p.Shape[1]:], true
+}
+
+// native says how the source stores a parameter.
+func (s *Source) native(p *tensor.Param) tensor.Native { return s.ref.Native(p.Name) }

@@ -1,0 +1,259 @@
+package inspect
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"assay/engine/bundle"
+	"assay/engine/tensor"
+)
+
+// Spelling is how the tensors of a folder are named: as a runtime names its
+// parameters, or as upstream does, perhaps under another prefix.
+type Spelling struct {
+	Names *bundle.Runtime
+	Strip string // of each name of Names, where it begins so
+	Add   string // before each name
+}
+
+// String names the spelling, as in "upstream under model.".
+func (s Spelling) String() string {
+	text := s.Names.Name
+	if s.Strip != "" {
+		text += " without " + s.Strip
+	}
+	if s.Add != "" {
+		text += " under " + s.Add
+	}
+	return text
+}
+
+// spellings are those that are looked for, the usual ones first.
+func spellings() []Spelling {
+	out := []Spelling{{Names: bundle.Upstream}}
+	for _, r := range bundle.Runtimes() {
+		out = append(out, Spelling{Names: r})
+	}
+	for _, prefix := range []string{"model.", "language_model.", "language_model.model."} {
+		out = append(out, Spelling{Names: bundle.Upstream, Add: prefix})
+	}
+	for _, r := range bundle.Runtimes() {
+		for _, prefix := range []string{"language_model.", "model."} {
+			out = append(out, Spelling{Names: r, Strip: prefix}, Spelling{Names: r, Add: prefix})
+		}
+	}
+	return out
+}
+
+// place returns what the spelling calls a parameter, and false where the
+// runtime has no name for it.
+func (s Spelling) place(name string) (bundle.Place, bool) {
+	p, err := s.Names.Place(name)
+	if err != nil {
+		return p, false
+	}
+	p.Name = s.Add + strings.TrimPrefix(p.Name, s.Strip)
+	return p, true
+}
+
+// module is what is stored for a matrix, a stack of experts, or a parameter
+// that is no matrix.
+type module struct {
+	stem    string          // the name on disk without .weight and the like
+	params  []*tensor.Param // one, or the experts of a stack in order
+	stacked bool            // a runtime keeps them on a first axis
+	weight  *entry          // nil where missing
+	scales  *entry
+	biases  *entry
+	block   *entry // upstream's scale
+	found   Found
+	broken  bool // a finding says that it cannot be read; no further ones
+}
+
+// Suffixes of tensors that belong to a module.
+const (
+	weightSuffix = ".weight"
+	scalesSuffix = ".scales"
+	biasesSuffix = ".biases"
+)
+
+// parts returns the module's place for a suffix, or nil.
+func (m *module) part(suffix string) **entry {
+	switch suffix {
+	case weightSuffix:
+		return &m.weight
+	case scalesSuffix:
+		return &m.scales
+	case biasesSuffix:
+		return &m.biases
+	case ".scale", ".weight_scale_inv", ".weight_scale":
+		return &m.block
+	}
+	return nil
+}
+
+// entries returns the tensors that are there.
+func (m *module) entries() []*entry {
+	var out []*entry
+	for _, e := range []*entry{m.weight, m.scales, m.biases, m.block} {
+		if e != nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (m *module) param() *tensor.Param { return m.params[0] }
+
+// bound is a folder held against the parameters of its model.
+type bound struct {
+	spelling Spelling
+	modules  []*module // that have a tensor, in the model's order
+	missing  []*module // that have none
+	extra    []string  // tensors of no parameter
+	params   []tensor.Param
+}
+
+// bind finds the spelling with the most hits and gives each tensor to its
+// module.
+func (f *Folder) bind(params []tensor.Param) *bound {
+	b := &bound{params: params, spelling: f.spelling(params)}
+	all, want := want(b.spelling, params)
+	for _, name := range f.names {
+		if !give(want, f.entries[name]) {
+			b.extra = append(b.extra, name)
+		}
+	}
+	for _, m := range all {
+		if len(m.entries()) == 0 {
+			b.missing = append(b.missing, m)
+		} else {
+			b.modules = append(b.modules, m)
+		}
+	}
+	return b
+}
+
+// spelling returns the spelling that gives the most of a sample of parameters a
+// tensor.
+func (f *Folder) spelling(params []tensor.Param) Spelling {
+	present := map[string]bool{}
+	for _, n := range f.names {
+		present[n] = true
+	}
+	all := spellings()
+	score := make([]int, len(all))
+	step := max(1, len(params)/4000)
+	for i := 0; i < len(params); i += step {
+		for k, s := range all {
+			if p, ok := s.place(params[i].Name); ok && present[p.Name] {
+				score[k]++
+			}
+		}
+	}
+	best := 0
+	for k := range all {
+		if score[k] > score[best] {
+			best = k
+		}
+	}
+	return all[best]
+}
+
+// want returns the modules of a model in a spelling, in the model's order and by
+// stem.
+func want(s Spelling, params []tensor.Param) (all []*module, byStem map[string]*module) {
+	byStem = make(map[string]*module, len(params))
+	for i := range params {
+		p := &params[i]
+		place, ok := s.place(p.Name)
+		if !ok {
+			continue
+		}
+		stem := place.Name
+		if strings.HasSuffix(p.Name, weightSuffix) {
+			stem = place.Module()
+		}
+		m, ok := byStem[stem]
+		if !ok {
+			m = &module{stem: stem, stacked: place.Expert >= 0}
+			byStem[stem] = m
+			all = append(all, m)
+		}
+		m.params = append(m.params, p)
+	}
+	return all, byStem
+}
+
+// give puts a tensor into its module, and says whether it has one.
+func give(want map[string]*module, e *entry) bool {
+	if m, ok := want[e.Name]; ok && !strings.HasSuffix(m.param().Name, weightSuffix) {
+		m.weight = e
+		return true
+	}
+	at := strings.LastIndexByte(e.Name, '.')
+	if at < 0 {
+		return false
+	}
+	m, ok := want[e.Name[:at]]
+	if !ok || !strings.HasSuffix(m.param().Name, weightSuffix) {
+		return false
+	}
+	part := m.part(e.Name[at:])
+	if part == nil || *part != nil {
+		return false
+	}
+	*part = e
+	return true
+}
+
+// mtp says whether a tensor of no parameter belongs to a multi-token-prediction
+// block, which every loader drops.
+func mtp(name string) bool {
+	for _, prefix := range []string{"language_model.", "model."} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	return strings.HasPrefix(name, "mtp.")
+}
+
+// elsewhere returns the spelling in which a tensor of no parameter would be one
+// after all, and false where there is none: a folder that mixes spellings.
+func elsewhere(b *bound, extra []string) map[string]Spelling {
+	if len(extra) == 0 {
+		return nil
+	}
+	out := map[string]Spelling{}
+	left := map[string]bool{}
+	for _, n := range extra {
+		left[n] = true
+	}
+	for _, s := range spellings() {
+		_, byStem := want(s, b.params)
+		for _, n := range slices.Sorted(maps.Keys(left)) {
+			if give(byStem, &entry{Info: tensor.Info{Name: n}}) {
+				out[n] = s
+				delete(left, n)
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+	}
+	return out
+}
+
+// modelOrder compares modules as the model has them.
+func layerText(p *tensor.Param) string {
+	if p.Layer < 0 {
+		return string(p.Class)
+	}
+	return fmt.Sprintf("layer %d %s", p.Layer, p.Class)
+}
+
+// byBytes sorts keys by their bytes, the most first.
+func byBytes[K cmp.Ordered](m map[K]int64) []K {
+	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b)) })
+}
