@@ -57,7 +57,7 @@ func textsTable(run results.Run) manifestTable {
 
 func variantsTable(run results.Run) manifestTable {
 	t := manifestTable{Title: "Variants", numbersTable: numbersTable{
-		Head: []string{"variant", "quantizer rule", "group", "non-expert bits", "expert bits", "bytes, main model", "bytes, with MTP", "bits per weight", "read per token", "digest"}}}
+		Head: []string{"variant", "encoder", "group", "non-expert bits", "expert bits", "bytes, main model", "bytes, with MTP", "bits per weight", "read per token", "digest"}}}
 	affine := func(v results.Variant, n int) string {
 		if v.GroupSize == 0 {
 			return "none"

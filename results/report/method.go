@@ -1,7 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"assay/eval/stat"
 	"assay/results"
@@ -32,11 +35,14 @@ func method(in Input) []definition {
 	return append(d, speedMethod(run))
 }
 
-// quantizers names the rules that made the affine variants.
+// quantizers names the encoders that made the affine variants.
 func quantizers(run results.Run) sentence {
 	about := map[string]string{
 		"mlx-gpu": "mlx-gpu: affine as MLX's Metal kernel makes it, bit for bit (rounds half away from zero); scale and bias in BF16 for each group",
 		"mlx-cpu": "mlx-cpu: affine as MLX's CPU code makes it (rounds half to even), with “cpu-” before the name",
+		"recode":  "recode: scale and bias as mlx-gpu, then each code the nearest for the stored BF16 pair",
+		"search":  "search: scale, bias and codes by a least-squares search over each group; the format and the bytes are the same",
+		"lattice": "lattice: scale and bias on the grid of the FP4 weights, exact or refused",
 	}
 	var rules []string
 	seen := map[string]bool{}
@@ -45,16 +51,16 @@ func quantizers(run results.Run) sentence {
 			continue
 		}
 		seen[v.Rule] = true
-		text := about[v.Rule]
-		if text == "" {
-			text = v.Rule
+		for _, name := range strings.Split(v.Rule, "+") {
+			if text := cmp.Or(about[name], name); !slices.Contains(rules, text) {
+				rules = append(rules, text)
+			}
 		}
-		rules = append(rules, text)
 	}
 	if len(rules) == 0 {
-		return say("No variant of this run was made by a quantizer rule.")
+		return say("No variant of this run was made by an affine encoder.")
 	}
-	return say("Quantizer rule %v.", list(texts(rules)))
+	return say("Encoder %v.", list(texts(rules)))
 }
 
 // protocolText says how text became scored tokens.

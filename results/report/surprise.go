@@ -88,8 +88,8 @@ func finer(a, b results.Variant) (what string, ok bool) {
 	return "", false
 }
 
-// rules returns what one quantizer rule costs over another, for each pair of
-// variants that differ in nothing else. It names the rule with the more KL first.
+// rules returns what one encoder costs over another, for each pair of
+// variants that differ in nothing else. It names the encoder with the more KL first.
 func (v verdict) rules() ([]sentence, error) {
 	var out []sentence
 	for i, a := range v.Rows {
@@ -108,7 +108,7 @@ func (v verdict) rules() ([]sentence, error) {
 				return nil, err
 			}
 			// With the digits of the difference, which is far less than either KL.
-			out = append(out, say("Rule %v costs more KL than rule %v: %v has %v, %v has %v, paired difference %v nats%v: %v.",
+			out = append(out, say("Encoder %v costs more KL than %v: %v has %v, %v has %v, paired difference %v nats%v: %v.",
 				name(more.Variant.Rule), name(less.Variant.Rule), name(more.Variant.Name), klOf(more, v.digits),
 				name(less.Variant.Name), klOf(less, v.digits), estimate(d, max(v.digits, digitsOf(d.Value, 2))), share(d.Value, less.Summary.KL.Value), noise(d)))
 		}

@@ -72,7 +72,7 @@ func TestVerdictSentences(t *testing.T) {
 			[]string{"g32-n8-e4 has a lower perplexity than bf16", "includes 1, so that is within noise", "leaves out 1", "g32-n8-e4 has smaller groups than g64-n8-e4 and yet more KL, by 0.0100 [0.0100, 0.0100] nats"}},
 		{"rules", []made{
 			affine("g32-n8-e4", 32, 8, 4, 180, .022, .024, .02, .03), byCPU(affine("cpu-g32-n8-e4", 32, 8, 4, 180, .021, .022, .019, .028))},
-			[]string{"Rule mlx-gpu costs more KL than rule mlx-cpu: g32-n8-e4", "cpu-g32-n8-e4 dominates g32-n8-e4"}},
+			[]string{"Encoder mlx-gpu costs more KL than mlx-cpu: g32-n8-e4", "cpu-g32-n8-e4 dominates g32-n8-e4"}},
 		{"equal-bytes", []made{
 			affine("g32-n8-e4", 32, 8, 4, 180, .02, .03, .02, .03), byCPU(affine("cpu-g32-n8-e4", 32, 8, 4, 180, .03, .019, .019, .031))},
 			[]string{"It has as many bytes as", "which of them is better is open"}},
