@@ -2,45 +2,43 @@ package affine
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
-
-	"assay/engine/tensor"
 )
 
-// gaussian returns n weights of standard deviation 0.02, rounded to BF16.
-func gaussian(seed uint64, n int) []float32 {
-	r := rand.New(rand.NewPCG(seed, 1))
-	w := make([]float32, n)
-	for i := range w {
-		w[i] = tensor.BF16ToFloat32(tensor.BF16FromFloat32(float32(r.NormFloat64() * 0.02)))
-	}
-	return w
-}
-
 // BenchmarkQuantize reports weights per second on one core; MB/s are those of
-// the float32 weights.
+// the float32 weights. Lattice holds FP4 blocks only.
 func BenchmarkQuantize(b *testing.B) {
 	const rows, cols = 64, 4096
-	w := gaussian(1, rows*cols)
-	for _, enc := range []Encoder{GPU, CPU} {
-		for _, bits := range []int{2, 3, 4, 5, 6, 8} {
-			for _, size := range []int{32, 64, 128} {
-				b.Run(fmt.Sprintf("encoder=%v/bits=%d/group=%d", enc, bits, size), func(b *testing.B) {
-					m, err := NewMatrix(Params{bits, size}, rows, cols)
-					if err != nil {
-						b.Fatal(err)
+	for _, d := range []struct {
+		name string
+		w    []float32
+	}{{"gauss", gaussian(1, rows*cols)}, {"fp4", fp4Blocks(1, rows*cols)}} {
+		for _, enc := range Encoders() {
+			for _, bits := range widths {
+				for _, size := range []int{32, 64, 128} {
+					if enc == Lattice && (d.name != "fp4" || bits < 5 || size != 32) {
+						continue
 					}
-					for b.Loop() {
-						if err := m.QuantizeRows(enc, 0, w); err != nil {
-							b.Fatal(err)
-						}
-					}
-					reportWeights(b, rows*cols)
-				})
+					b.Run(fmt.Sprintf("data=%s/encoder=%v/bits=%d/group=%d", d.name, enc, bits, size), func(b *testing.B) {
+						benchmarkQuantize(b, Params{bits, size}, enc, d.w, rows, cols)
+					})
+				}
 			}
 		}
 	}
+}
+
+func benchmarkQuantize(b *testing.B, p Params, enc Encoder, w []float32, rows, cols int) {
+	m, err := NewMatrix(p, rows, cols)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := m.QuantizeRows(enc, 0, w); err != nil {
+			b.Fatal(err)
+		}
+	}
+	reportWeights(b, rows*cols)
 }
 
 func BenchmarkDecodeRow(b *testing.B) {

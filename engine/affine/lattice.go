@@ -9,19 +9,14 @@ import (
 // lattice is quantizeGroup for Lattice. The weights of x go from lo to hi. It
 // decodes every weight again, so ok is a proof.
 func lattice(codes []uint8, n int32, x []float32, lo, hi float32) (scale, bias float32, ok bool) {
-	step := 1.
-	if lo == hi {
-		scale, bias, ok = recodePair(n, lo, hi)
-	} else {
+	step := float64(constantScale) // any is exact
+	if lo < hi {
 		var off int
 		if step, off = latticeStep(n, x, lo, hi); off >= 0 {
 			return 0, 0, false
 		}
-		scale, bias, ok = stored(n, float32(step), lo+0) // −0 + 0 is 0
 	}
-	if !ok {
-		return 0, 0, false
-	}
+	scale, bias = roundBF16(float32(step)), roundBF16(lo+0) // −0 + 0 is 0
 	codes = codes[:len(x)]
 	base, perStep := float64(lo), 1/step
 	for i, v := range x {
@@ -36,7 +31,7 @@ func lattice(codes []uint8, n int32, x []float32, lo, hi float32) (scale, bias f
 // latticeStep returns the largest power of two of which all x[i] − lo are
 // multiples, where lo < hi. off is the first weight that is off every lattice of n
 // steps, or −1. The differences are those of float64, which are exact unless they
-// take more than 53 bits; such a group is off, but may pass here.
+// take more than 53 bits; of such a group only decoding it tells.
 func latticeStep(n int32, x []float32, lo, hi float32) (step float64, off int) {
 	step = leastStep(n, lo, hi)
 	base, perStep, all := float64(lo), 1/step, uint8(0)
@@ -62,7 +57,7 @@ func leastStep(n int32, lo, hi float32) float64 {
 // weight is at fault, or −1 where that is none alone.
 func offLattice(n int32, x []float32) (at int, why string) {
 	lo, hi := extremes(x)
-	step := 0.
+	step := float64(constantScale)
 	if lo < hi {
 		var off int
 		if step, off = latticeStep(n, x, lo, hi); off >= 0 {
@@ -78,5 +73,5 @@ func offLattice(n int32, x []float32) (at int, why string) {
 			}
 		}
 	}
-	return -1, fmt.Sprintf("not on a lattice of %d steps: scale %g and bias %g do not decode to these weights", n, step, lo)
+	return -1, fmt.Sprintf("not on a lattice of %d steps: scale %g and bias %g do not decode to these weights", n, float32(step), lo)
 }

@@ -92,27 +92,78 @@ func TestRowsInParallel(t *testing.T) {
 	w := gaussian(5, rows*cols)
 	for _, bits := range widths {
 		for _, size := range []int{32, 64, 128} {
-			p := Params{bits, size}
-			want, err := Quantize(p, GPU, w, rows, cols)
+			for _, enc := range []Encoder{GPU, CPU, Recode, Search} {
+				checkRowsInParallel(t, Params{bits, size}, enc, w, rows, cols)
+			}
+		}
+	}
+	checkRowsInParallel(t, Params{5, 32}, Lattice, fp4Blocks(5, rows*cols), rows, cols)
+}
+
+func checkRowsInParallel(t *testing.T, p Params, enc Encoder, w []float32, rows, cols int) {
+	t.Helper()
+	want, err := Quantize(p, enc, w, rows, cols)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := NewMatrix(p, rows, cols)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for first := 0; first < rows; first += 5 {
+		last := min(first+5, rows)
+		wg.Go(func() {
+			if err := got.QuantizeRows(enc, first, w[first*cols:last*cols]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if !bytes.Equal(got.Codes, want.Codes) || !slices.Equal(got.Scales, want.Scales) || !slices.Equal(got.Biases, want.Biases) {
+		t.Errorf("%v, %v: rows in parallel differ", p, enc)
+	}
+}
+
+// What the encoders that choose codes for the stored pair return is what a matrix
+// holds, group by group.
+func TestRowsAreGroups(t *testing.T) {
+	const size = 64
+	w := fp4Blocks(6, 8*size)
+	for _, enc := range []Encoder{Recode, Search, Lattice} {
+		m, err := Quantize(Params{8, size}, enc, w, 1, len(w))
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes := make([]uint8, size)
+		for g := range m.Scales {
+			s, z, err := QuantizeGroup(codes, 8, enc, w[g*size:][:size])
+			if err != nil || tensor.BF16ToFloat32(m.Scales[g]) != s || tensor.BF16ToFloat32(m.Biases[g]) != z {
+				t.Errorf("%v: group %d has scale %v, bias %v, %v, stored %#x, %#x", enc, g, s, z, err, m.Scales[g], m.Biases[g])
+			}
+			if !bytes.Equal(m.Codes[g*size:][:size], codes) {
+				t.Errorf("%v: group %d has other codes in a row", enc, g)
+			}
+		}
+	}
+}
+
+func TestRowsAllocateNothing(t *testing.T) {
+	const cols = 1024
+	w := fp4Blocks(7, cols)
+	for _, enc := range Encoders() {
+		for _, p := range []Params{{5, 32}, {8, 128}} {
+			m, err := NewMatrix(p, 1, cols)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := NewMatrix(p, rows, cols)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var wg sync.WaitGroup
-			for first := 0; first < rows; first += 5 {
-				last := min(first+5, rows)
-				wg.Go(func() {
-					if err := got.QuantizeRows(GPU, first, w[first*cols:last*cols]); err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			wg.Wait()
-			if !bytes.Equal(got.Codes, want.Codes) || !slices.Equal(got.Scales, want.Scales) || !slices.Equal(got.Biases, want.Biases) {
-				t.Errorf("%v: rows in parallel differ", p)
+			n := testing.AllocsPerRun(2, func() {
+				if err := m.QuantizeRows(enc, 0, w); err != nil {
+					t.Error(err)
+				}
+			})
+			if n != 0 {
+				t.Errorf("%v, %v: %v allocations a row", p, enc, n)
 			}
 		}
 	}
@@ -186,6 +237,12 @@ func TestMatrixRefuses(t *testing.T) {
 		{quantize(p, GPU, bad), "affine: row 2, column 37: weight is NaN"},
 		{quantize(p, CPU, bad), "affine: row 2, column 37: weight is NaN"},
 		{quantize(p, GPU, wide), "affine: row 1, columns 32 to 63: weights from 0 to 3.4028235e+38 have no finite scale in BF16"},
+		{quantize(p, Recode, bad), "affine: row 2, column 37: weight is NaN"},
+		{quantize(p, Search, bad), "affine: row 2, column 37: weight is NaN"},
+		{quantize(p, Lattice, bad), "affine: row 2, column 37: weight is NaN"},
+		{quantize(p, Recode, wide), "affine: row 1, columns 32 to 63: weights from 0 to 3.4028235e+38 have no finite scale in BF16"},
+		{quantize(p, Lattice, wide), "affine: row 1, column 32: not on a lattice of 15 steps: " +
+			"from 0 to 3.4028235e+38 a step is at least 4.253529586511731e+37, and 3.4028235e+38 is 7.999999523162842 steps from 0"},
 		{quantize(p, GPU, w[1:]), "affine: 255 weights, want 256 for [4, 64]"},
 		{quantize(Params{4, 128}, GPU, w), "affine: 64 columns, want a multiple of the group size 128"},
 		{quantize(p, 9, w), "affine: no encoder is numbered 9"},

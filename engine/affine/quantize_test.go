@@ -138,7 +138,10 @@ func TestQuantizeRefuses(t *testing.T) {
 			"affine: weights from -3.4028235e+38 to 3.4028235e+38 have no finite scale"},
 		{group(func(int) float32 { return 1e32 }), "affine: weights from 1e+32 to 1e+32 have no finite scale"},
 	} {
-		for _, enc := range []Encoder{GPU, CPU} {
+		for _, enc := range Encoders() {
+			if enc > CPU && c.x[0] == 1e32 {
+				continue // a constant is stored
+			}
 			if _, _, err := QuantizeGroup(make([]uint8, 32), 4, enc, c.x); err == nil || err.Error() != c.want {
 				t.Errorf("%v: error %v, want %s", enc, err, c.want)
 			}

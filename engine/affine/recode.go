@@ -15,12 +15,16 @@ func recode(codes []uint8, n int32, x []float32, lo, hi float32) (scale, bias fl
 	return scale, bias, ok
 }
 
+// constantScale is the scale of a group that takes none: that which GPU gives
+// zeros. It is not 0, for which checks of bundles look.
+const constantScale = -leastScale
+
 // recodePair returns the scale and the bias of Recode: GPU's, as stored. A
 // constant group takes its constant as the bias even where GPU, whose least scale
 // is 1e-7, makes it 0 or finds no scale.
 func recodePair(n int32, lo, hi float32) (scale, bias float32, ok bool) {
 	if lo == hi {
-		return stored(n, -leastScale, lo)
+		return stored(n, constantScale, lo+0) // −0 + 0 is 0
 	}
 	s, z := scaleAndBias(GPU, float32(n), lo, hi)
 	return stored(n, s, z)
