@@ -261,8 +261,11 @@ func dryRun(w io.Writer, o *buildOptions, options bundle.Options, r variant.Reci
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%d tensors in %d shards of %d bytes with their headers, %.3f bits per weight; nothing was written.\n",
+	fmt.Fprintf(w, "%d tensors in %d shards of %d bytes with their headers, %.3f bits per weight; nothing was written.\n",
 		s.Tensors, s.Shards, s.FileBytes, s.BitsWeight)
+	if s.FileBytes > s.FreeBytes {
+		_, err = fmt.Fprintf(w, "There is not enough space: %s more is needed.\n", size(s.FileBytes-s.FreeBytes))
+	}
 	return err
 }
 

@@ -43,7 +43,8 @@ const (
 
 // Config returns the bundle's config.json: upstream's, with how this layout is
 // quantized in place of how upstream is, under both names that readers look for.
-// Every quantized module is named; the globals are the format of most weights.
+// Every quantized module of the main model is named, and none of the MTP block,
+// which no runtime builds; the globals are the format of most weights.
 func (l *Layout) Config(upstream []byte) ([]byte, error) {
 	members, err := readMembers(upstream)
 	if err != nil {
@@ -63,7 +64,7 @@ func (l *Layout) quantization() jsontext.Value {
 	var paths []string
 	for _, m := range l.Modules {
 		q, ok := QuantOf(m.Steps[0].Format)
-		if !ok {
+		if !ok || m.Steps[0].MTP {
 			continue
 		}
 		for _, s := range m.Steps {

@@ -117,7 +117,7 @@ func TestTensors(t *testing.T) {
 func TestConfig(t *testing.T) {
 	params := tinyParams(t)
 	for _, perExpert := range []bool{false, true} {
-		l := layout(t, params, "g32-n8-e4", Options{Runtime: runtimeNamed(t, "mlx-lm"), PerExpert: perExpert})
+		l := layout(t, params, "g32-n8-e4", Options{Runtime: runtimeNamed(t, "mlx-lm"), PerExpert: perExpert, MTP: true})
 		data, err := l.Config(checkpointtest.TinyConfig())
 		if err != nil {
 			t.Fatal(err)
@@ -140,7 +140,7 @@ func TestConfig(t *testing.T) {
 		seen := map[string]bool{}
 		for _, m := range l.Modules {
 			q, ok := QuantOf(m.Steps[0].Format)
-			if !ok || seen[m.Path] {
+			if !ok || seen[m.Path] || m.Steps[0].MTP {
 				continue
 			}
 			want++
