@@ -7,7 +7,7 @@ import "fmt"
 // own and two, since they differ where a weight lies halfway between two codes and
 // in groups without a weight of 0 or more: no bundle is "bit-identical to MLX"
 // without naming its encoder. The other three keep to no release of MLX but lose
-// less, or nothing.
+// less, or nothing, by the error of s·q + z before a decoder rounds it.
 type Encoder int
 
 const (
@@ -34,7 +34,8 @@ const (
 	//	Σ (s·q[i] + z − x[i])²   q[i] as Recode chooses it
 	//
 	// in float64, the first of equals. It tries Lattice's pair and Recode's, so
-	// it is exact where the one is and never worse than the other.
+	// it is exact where the one is and never worse than the other. It takes some
+	// 50 times as long as these, except where it is exact.
 	Search
 	// Lattice is exact or it errs: each weight decodes to itself bit for bit, −0
 	// to 0. With d the largest power of two of which all x[i] − min x are

@@ -2,8 +2,9 @@ package affine
 
 import "math"
 
-// How much Search tries. More of any of these costs about as much again, and
-// lowers the squared error by 2 % at most.
+// How much Search tries. Twice as much of any one of these lowers the squared
+// error by 3 % at most, on Gaussian, FP4 and FP8 weights, and takes up to half as
+// long again.
 const (
 	shrinks  = 6    // places to which each end of the range is moved
 	shrinkBy = 0.32 // of the range, at most, at one end
@@ -18,7 +19,7 @@ const (
 // A group on a lattice is exact and done. For the others there are 38 seeds, of
 // which the best go on: codes, least squares, codes, and so on, until nothing is
 // gained, and then the BF16 values around. At last come those around the best
-// pair, as often as one of them is better.
+// pair, for as long as one of them is better, in a few rounds.
 func search(codes []uint8, n int32, x []float32, lo, hi float32) (scale, bias float32, ok bool) {
 	if scale, bias, ok = lattice(codes, n, x, lo, hi); ok {
 		return scale, bias, true
