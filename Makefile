@@ -15,12 +15,14 @@ ARGS :=
 
 export CGO_ENABLED := 1
 
-.PHONY: help build sweep test lint clean setup tools
+.PHONY: help build sweep test interop interop-torch lint clean setup tools
 
 help:
 	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
 	@echo "make sweep   build, then: bin/assay sweep --out $(OUT) \$$(ARGS)"
 	@echo "make test    build, then: go test \$$(ARGS) ./..."
+	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
+	@echo "make interop-torch  build, then hold bundles' scores against transformers' (3 GB, once)"
 	@echo "make lint    gofmt, go vet here and for a Mac, staticcheck"
 	@echo "make clean   remove all that make built and fetched; $(OUT) stays"
 	@echo "OUT=folder names another folder for the sweep, ARGS=\"...\" adds arguments."
@@ -36,6 +38,12 @@ sweep: build
 
 test: build
 	go test $(ARGS) ./...
+
+interop: build
+	@interop/run.sh
+
+interop-torch: build
+	@interop/torch.sh
 
 lint: setup
 	@echo "lint: gofmt"

@@ -33,17 +33,14 @@ def build(folder, arguments):
 
 
 def main(work):
-    """Builds everything under a folder; prints one line for all that went well."""
-    report, built = Report(), {"numbers": NUMBERS, "load": LOAD}
-    with report.check("build") as figures:
-        count = size = 0
-        for part, bundles in built.items():
-            (work / part).mkdir(parents=True)
-            for name, arguments in bundles.items():
+    """Builds everything under a folder."""
+    report = Report()
+    for part, bundles in {"numbers": NUMBERS, "load": LOAD}.items():
+        (work / part).mkdir(parents=True)
+        for name, arguments in bundles.items():
+            with report.check(f"build {name}") as figures:
                 build(work / part / name, arguments)
-                count += 1
-                size += sum(f.stat().st_size for f in (work / part / name).iterdir())
-        figures += [f"{count} bundles", f"{size / 1e6:.0f} MB"]
+                figures.append(f"{sum(f.stat().st_size for f in (work / part / name).iterdir()) / 1e6:.1f} MB")
     report.exit()
 
 

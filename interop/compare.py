@@ -8,10 +8,10 @@ from pathlib import Path
 
 import mlx.core as mx
 from bundles import NUMBERS
-from formats import affine_weights, check_affine, check_mx, check_quantize
+from formats import check_affine, check_mx, check_plain, check_quantize
 from products import check_products
 from report import Report
-from stored import modules, read_file, upstream_modules
+from stored import modules, read_bundle, read_file, upstream_modules, upstream_plain
 
 
 def main(folder):
@@ -26,10 +26,12 @@ def main(folder):
                 check_quantize(found, upstream, figures)
         with report.check(f"dequantize {name}") as figures:
             found = found or modules(folder / name)
-            weights = upstream if native else {path: affine_weights(m) for path, m in found.items()}
-            (check_mx if native else check_affine)(found, weights, figures)
+            weights = {path: m.values() for path, m in found.items()}
+            (check_mx if native else check_affine)(found, upstream if native else weights, figures)
         with report.check(f"products {name}") as figures:
             check_products(found, weights, read_file(folder / f"{name}.products.safetensors"), figures)
+    with report.check("plain native") as figures:
+        check_plain(read_bundle(folder / "native"), upstream_plain(), figures)
     report.exit()
 
 

@@ -38,12 +38,15 @@ def check_quantize(modules, upstream, figures):
     figures.append(f"{len(modules)} modules, {sum(w.size for w in upstream.values())} weights byte for byte")
 
 
-def affine_weights(m):
-    """A module's weights by our rule: float32(scale·code), then + bias, rounded again.
-
-    BF16 scales have 8 bits and codes at most 8, so the product is exact and a fused multiply-add gives the same.
-    """
-    return m.by_group(bf16(m.scales)) * m.codes().astype(np.float32) + m.by_group(bf16(m.biases))
+def check_plain(stored, upstream, figures):
+    """What no recipe quantizes is upstream's, value and dtype; upstream is its (name, dtype, value)."""
+    count = {}
+    for name, dtype, value in upstream:
+        if name not in stored or stored[name][0] != dtype:
+            raise Mismatch(f"{name} is {stored.get(name, ['not there'])[0]}, want {dtype}")
+        same(name, bf16(stored[name][1]) if dtype == "BF16" else stored[name][1], value)
+        count[dtype] = count.get(dtype, 0) + 1
+    figures += [f"{n} {dtype} tensors byte for byte" for dtype, n in sorted(count.items())]
 
 
 def check_affine(modules, weights, figures):

@@ -2,7 +2,7 @@
 
 A float32 sum of n products is off by at most γ = n·U32 times Σ|x·w|, in any order, fused or not (Higham, Accuracy and
 Stability of Numerical Algorithms, section 3.1; n²·U32² left out, which 1 % more covers). MLX's CPU kernel, like assay's
-product for a prompt, first forms each weight in float32, which gives both the same weight (formats.py says why):
+product for a prompt, first forms each weight in float32, which gives both the same weight (Module.values says why):
 
     |MLX − matmul| <= 2·n·U32·Σ|x·w|
 

@@ -15,7 +15,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 REFMODEL = ROOT / "refmodel"
 sys.path.append(str(ROOT / "oracle"))
-from weights import reference_weights  # noqa: E402
+from weights import E2M1, E4M3, plain, reference_weights, stored_tensors  # noqa: E402
 
 # BF16 as its 16 bits; the rest as it is.
 NUMPY = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U32": "<u4", "BF16": "<u2", "U8": "u1"}
@@ -74,6 +74,17 @@ class Module:
         """A column's own scale or bias, for all columns."""
         return a.repeat(self.group, -1)
 
+    def values(self):
+        """The weights by assay's rule, float32 [..., out, in]: float32(scale·code), then + bias, rounded again.
+
+        BF16 scales have 8 bits and codes at most 8, so that product is exact, and a fused multiply-add gives the same.
+        MX weights are exact: a code's value times a power of two.
+        """
+        if self.mode == "affine":
+            return self.by_group(bf16(self.scales)) * self.codes().astype(np.float32) + self.by_group(bf16(self.biases))
+        table = {"mxfp4": E2M1, "mxfp8": E4M3}[self.mode]
+        return table[self.codes()] * self.by_group(np.ldexp(np.float32(1), self.scales.astype(np.int32) - 127))
+
 
 def modules(folder):
     """path -> Module of every quantized module of a bundle, by its own config.json."""
@@ -128,6 +139,27 @@ def stacked(tensors, stack):
 def quantizable(name, w):
     """Whether a recipe may quantize an upstream tensor: all 2-D weights but the router's."""
     return name.endswith(".weight") and w.ndim == 2 and not name.endswith(".ffn.gate.weight")
+
+
+def upstream_tensors(folder, names):
+    """name -> array of a bundle's tensors under upstream's names, quantized ones as float32, the rest as stored."""
+    stored, quantized = read_bundle(folder), {path: m.values() for path, m in modules(folder).items()}
+    out = {}
+    for name in names:
+        placed, expert = place(name)
+        a = quantized.get(placed.removesuffix(".weight"))
+        if a is None:
+            dtype, a = stored[placed]
+            a = bf16(a) if dtype == "BF16" else a
+        out[name] = a if expert is None else a[expert]
+    return out
+
+
+def upstream_plain(folder=REFMODEL):
+    """(name in a bundle, dtype, value) of every upstream tensor that is neither FP8, FP4 nor their scales."""
+    for name, dtype, shape, data in stored_tensors(folder):
+        if dtype in ("BF16", "F32", "I64"):
+            yield place(name)[0], dtype, plain(dtype, shape, data)
 
 
 def upstream_modules(folder=REFMODEL):

@@ -2,24 +2,21 @@ package cpu
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
-	"assay/engine/affine"
-	"assay/engine/checkpoint"
+	"assay/engine/bundle"
 	"assay/engine/checkpoint/checkpointtest"
 	"assay/engine/cpu/kernel"
 	"assay/engine/dsv4"
-	"assay/engine/mx"
 	"assay/engine/tensor"
 	"assay/engine/token"
+	"assay/engine/variant"
 )
 
 // How many rows of x an interop product has: of a matrix, and of the experts
@@ -49,13 +46,13 @@ func TestInterop(t *testing.T) {
 	}
 	b := newBackend(t, Options{})
 	for _, config := range configs {
-		bundle := filepath.Dir(config)
-		t.Run(filepath.Base(bundle), func(t *testing.T) {
-			file, err := checkpointtest.File(interopProducts(t, b, bundle))
+		folder := filepath.Dir(config)
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			file, err := checkpointtest.File(interopProducts(t, b, folder))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(bundle+".products.safetensors", file, 0o644); err != nil {
+			if err := os.WriteFile(folder+".products.safetensors", file, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -63,108 +60,70 @@ func TestInterop(t *testing.T) {
 }
 
 // interopProducts returns the operands and products of all modules of a bundle.
-func interopProducts(t *testing.T, b *Backend, bundle string) (out []tensor.Tensor) {
+func interopProducts(t *testing.T, b *Backend, dir string) (out []tensor.Tensor) {
 	t.Helper()
-	ck, err := checkpoint.Open(bundle)
+	src := source(t)
+	folder, err := bundle.Open(dir, src.Params)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ck.Close()
-	picks, formats := interopConfig(t, ck.Config())
-	o := newOps(b, &dsv4.Config{NumExpertsPerTok: picks})
-	for _, name := range ck.Names() {
-		module, ok := strings.CutSuffix(name, ".scales")
-		if !ok {
-			continue
-		}
-		all := interopMatrices(t, o, ck, module, formats[module])
+	defer folder.Close()
+	c, err := dsv4.ParseConfig(src.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOps(b, c)
+	for _, module := range interopModules(t, o, folder, src.Params) {
 		seed := fnv.New64a()
-		seed.Write([]byte(module))
+		seed.Write([]byte(module.path))
 		rng := rand.New(rand.NewPCG(seed.Sum64(), 0))
-		if len(all) == 1 {
-			out = append(out, interopLinear(rng, o, module, all[0])...)
+		if len(module.all) == 1 {
+			out = append(out, interopLinear(rng, o, module.path, module.all[0])...)
 		} else {
-			out = append(out, interopExperts(rng, o, module, all)...)
+			out = append(out, interopExperts(rng, o, module.path, module.all)...)
 		}
 	}
 	return out
 }
 
-// interopConfig returns how many experts a token picks, and the formats that
-// config.json declares by module.
-func interopConfig(t *testing.T, config []byte) (picks int, formats map[string]tensor.Format) {
-	t.Helper()
-	var file struct {
-		Picks        int                        `json:"num_experts_per_tok"`
-		Quantization map[string]json.RawMessage `json:"quantization"`
-	}
-	if err := json.Unmarshal(config, &file); err != nil {
-		t.Fatal(err)
-	}
-	formats = map[string]tensor.Format{}
-	for module, raw := range file.Quantization {
-		var q struct {
-			Mode  string `json:"mode"`
-			Bits  int    `json:"bits"`
-			Group int    `json:"group_size"`
-		}
-		if json.Unmarshal(raw, &q) != nil {
-			continue // one of the globals
-		}
-		if q.Mode == "affine" {
-			formats[module] = affine.Format{Params: affine.Params{Bits: q.Bits, GroupSize: q.Group}}
-			continue
-		}
-		f, err := mx.Parse(q.Mode)
-		if err != nil {
-			t.Fatalf("%s: %v", module, err)
-		}
-		formats[module] = f
-	}
-	return file.Picks, formats
+// interopModule is a module of the runtime: a matrix, or one for each expert.
+type interopModule struct {
+	path string
+	all  []*matrix
 }
 
-// interopMatrices loads a module: one matrix, or one for each expert.
-func interopMatrices(t *testing.T, o *ops, ck *checkpoint.Checkpoint, module string, f tensor.Format) (out []*matrix) {
+// interopModules loads the quantized modules of a bundle, in the model's order.
+func interopModules(t *testing.T, o *ops, folder *bundle.Bundle, params []tensor.Param) (out []interopModule) {
 	t.Helper()
-	if f == nil {
-		t.Fatalf("config.json declares no format of %s", module)
-	}
-	weight := interopTensor(t, ck, module+".weight")
-	scales := interopTensor(t, ck, module+".scales").Data
-	var biases []byte
-	bits := 0
-	switch f := f.(type) {
-	case affine.Format:
-		bits, biases = f.Bits, interopTensor(t, ck, module+".biases").Data
-	case mx.Format:
-		bits = f.Bits()
-	}
-	n, rank := 1, len(weight.Shape)
-	if rank == 3 {
-		n = weight.Shape[0]
-	}
-	part := func(all []byte, i int) []byte { return all[len(all)/n*i : len(all)/n*(i+1)] }
-	for i := range n {
-		w, err := o.Load(&tensor.Matrix{
-			Name: module, Rows: weight.Shape[rank-2], Cols: weight.Shape[rank-1] * 32 / bits, Format: f,
-			Codes: part(weight.Data, i), Scales: part(scales, i), Biases: part(biases, i),
-		})
+	at := map[string]int{}
+	for _, p := range params {
+		if !variant.IsMatrix(p) {
+			continue
+		}
+		m, err := folder.Matrix(p.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, w.(*matrix))
+		place, err := folder.Runtime().Place(p.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, plain := m.Format.(tensor.PlainFormat); plain {
+			continue
+		}
+		w, err := o.Load(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, ok := at[place.Module()]
+		if !ok {
+			i = len(out)
+			at[place.Module()] = i
+			out = append(out, interopModule{path: place.Module()})
+		}
+		out[i].all = append(out[i].all, w.(*matrix))
 	}
 	return out
-}
-
-func interopTensor(t *testing.T, ck *checkpoint.Checkpoint, name string) tensor.Tensor {
-	t.Helper()
-	w, err := ck.Tensor(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
 }
 
 // interopLinear multiplies as Linear does for a prompt and for one token.
