@@ -90,7 +90,7 @@ no finite score; 130 interrupted, what was done is kept.`,
 		return usage("%w; see assay %s --help", err, c.Name())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(sweepCommand(), planCommand(), buildCommand(), evalCommand(), benchCommand(),
+	root.AddCommand(sweepCommand(), planCommand(), buildCommand(), synthCommand(), evalCommand(), benchCommand(),
 		reportCommand(), datasetsCommand(), versionCommand())
 	return root
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -194,7 +193,3 @@ func (p *Plan) FileBytes() int64 {
 
 // Shards returns the number of safetensors files.
 func (p *Plan) Shards() int { return len(p.files) }
-
-// ErrFinished is Write's error where the folder holds the finished checkpoint
-// already, as far as names, headers and sizes tell.
-var ErrFinished = errors.New("this checkpoint is there already, finished")

@@ -2,8 +2,6 @@ package synth
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"runtime"
 	"slices"
@@ -20,29 +18,25 @@ const chunkWeights = 1 << 18
 // Progress is how far Write is, in bytes of a stage.
 type Progress struct {
 	Stage       string // "verify", what an earlier run wrote, or "write"
-	Done, Total int64
-	Skipped     int64 // of Done, what an earlier run had written
+	Done, Total int64  // with what an earlier run wrote
 }
 
 // Write writes the checkpoint to a folder, on all cores; what it keeps in
 // memory does not grow with the model. A folder that is missing is made. One
 // in which an earlier Write of the same plan was cut off is finished: the bytes
 // are the same however often that happens, and whatever the number of cores.
-// See shard.Open for the folders that it refuses. progress, which may be nil,
-// is called from one goroutine at a time.
+// The folders that it refuses, and the finished one's error, are shard.Open's.
+// progress, which may be nil, is called from one goroutine at a time.
 func (p *Plan) Write(ctx context.Context, dir string, progress func(Progress)) error {
 	if progress == nil {
 		progress = func(Progress) {}
 	}
 	b, err := shard.Open(dir, p.key, p.files, p.metadata())
-	if errors.Is(err, shard.ErrFinished) {
-		return fmt.Errorf("synth: %s: %w", dir, ErrFinished)
-	}
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	pending, err := b.Pending(ctx, func(done, total int64) { progress(Progress{"verify", done, total, 0}) })
+	pending, err := b.Pending(ctx, func(done, total int64) { progress(Progress{"verify", done, total}) })
 	if err != nil {
 		return err
 	}
@@ -70,7 +64,6 @@ func (p *Plan) writeShards(ctx context.Context, b *shard.Build, pending []int, p
 	for _, i := range pending {
 		state.Done -= p.files[i].Bytes()
 	}
-	state.Skipped = state.Done
 	var mu sync.Mutex
 	wrote := func(n int) {
 		mu.Lock()
