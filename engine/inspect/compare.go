@@ -3,7 +3,7 @@ package inspect
 import (
 	"fmt"
 	"math"
-	"strings"
+	"slices"
 
 	"assay/engine/affine"
 	"assay/engine/mx"
@@ -25,7 +25,8 @@ type sampler struct {
 	squares  map[string]*squares
 	order    []string
 	groups   map[string]*ends // of affine groups, by class and format
-	searches int              // for another expert that fits; they are costly
+	searches map[string]int   // for another expert that fits, by stack: they are costly
+	swapped  map[string]Finding
 }
 
 // squares sums errors.
@@ -43,15 +44,18 @@ type ends struct {
 	groups, positive, all int
 }
 
-// mostSearches bounds the searches for an expert that fits.
-const mostSearches = 12
+// Bounds on the searches for an expert that fits.
+const (
+	mostSearches = 2  // in a stack of experts
+	mostSearched = 16 // stacks
+)
 
 // checkSamples reads weights.
 func (c *check) checkSamples(r *Result) {
 	if c.o.Sample.Bytes <= 0 {
 		return
 	}
-	s := &sampler{c: c, squares: map[string]*squares{}, groups: map[string]*ends{}}
+	s := &sampler{c: c, squares: map[string]*squares{}, groups: map[string]*ends{}, searches: map[string]int{}, swapped: map[string]Finding{}}
 	c.forRows(c.o.Sample, &r.Sampled, s.row)
 	for _, k := range s.order {
 		q := s.squares[k]
@@ -188,41 +192,36 @@ func (s *sampler) sum(r row, got, want []float32) {
 }
 
 // elsewhere looks for another parameter of the same layer, class and shape that
-// the row fits, and reports it.
+// the row fits, and reports it. Where it has searched enough, it takes a
+// stack's other rows for more of what it found.
 func (s *sampler) elsewhere(r row, fits func(want []float32) bool) bool {
 	p := r.param()
-	if s.searches++; s.searches > mostSearches {
-		return s.searched("X05")
+	stack := stackOf(p)
+	if s.searches[stack]++; s.searches[stack] > mostSearches || len(s.searches) > mostSearched {
+		x, ok := s.swapped[stack]
+		if ok {
+			s.c.add(x, r.name())
+		}
+		return ok
 	}
 	for i := range s.c.b.params {
 		q := &s.c.b.params[i]
-		if q.Layer != p.Layer || q.MTP != p.MTP || q.Class != p.Class || q.Name == p.Name || fmt.Sprint(q.Shape) != fmt.Sprint(p.Shape) {
+		if q.Layer != p.Layer || q.MTP != p.MTP || q.Class != p.Class || q.Name == p.Name || !slices.Equal(q.Shape, p.Shape) {
 			continue
 		}
 		want, ok := s.c.o.Source.row(q, r.index)
 		if !ok || len(want) != r.cols || !fits(want) {
 			continue
 		}
-		x := Finding{ID: "X05", Severity: Error, Found: "the weights of another parameter of the source", Wanted: "its own",
+		x := Finding{ID: "X05", Severity: Error, Found: "the weights of another expert of the source", Wanted: "each expert in its place",
 			Consequence: "the router's choice reaches the wrong expert: fluent nonsense, with shapes that load", Fix: "build the bundle again from the source"}
 		if projection(q.Name) != projection(p.Name) {
 			x.Found = fmt.Sprintf("%s where %s belongs", projection(q.Name), projection(p.Name))
 			x.Consequence = "two projections are swapped: noise, with shapes that load"
 		}
-		s.c.add(x, fmt.Sprintf("%s has %s", r.name(), strings.TrimSuffix(q.Name, weightSuffix)))
+		s.swapped[stack] = x
+		s.c.add(x, r.name())
 		return true
-	}
-	return false
-}
-
-// searched says whether the searches made so far ended with a finding of this
-// id: then rows that were not searched for are taken for more of the same.
-func (s *sampler) searched(id string) bool {
-	for _, x := range s.c.list {
-		if x.ID == id {
-			x.Count++
-			return true
-		}
 	}
 	return false
 }

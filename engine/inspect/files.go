@@ -83,7 +83,7 @@ func (c *check) checkIndex() {
 	}
 	for _, name := range c.f.names {
 		e := c.f.entries[name]
-		if e.bad {
+		if e.bad || e.twice {
 			whole = false
 		} else {
 			sum += e.Bytes()
@@ -92,6 +92,7 @@ func (c *check) checkIndex() {
 	}
 	for _, name := range sortedKeys(c.f.index.weightMap) {
 		file := c.f.index.weightMap[name]
+		whole = whole && c.f.hasFile(file)
 		if c.f.entries[name] == nil && sound[file] {
 			c.add(Finding{ID: "S03", Severity: Warning, Found: "in the index and in no file", Wanted: "the tensors of the headers",
 				Consequence: "tools that go by the index fail", Fix: indexFix}, name)
@@ -108,7 +109,7 @@ func (c *check) checkIndex() {
 // checkClaim looks at where the index says that a tensor is.
 func (c *check) checkClaim(name string, e *entry) {
 	claim, ok := c.f.index.weightMap[name]
-	if ok && claim == e.shard.name {
+	if ok && (claim == e.shard.name || e.twice) {
 		return
 	}
 	x := Finding{ID: "S03", Severity: Warning, Found: "not in the index", Wanted: "the tensors of the headers",

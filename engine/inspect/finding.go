@@ -100,12 +100,13 @@ const mostFindings = 500
 type findings struct {
 	list []*Finding
 	byOf map[string]*Finding
+	last map[*Finding]string // where each was found last: rows of one matrix count once
 }
 
 // add takes in a finding about one place.
 func (f *findings) add(x Finding, where string) {
 	if f.byOf == nil {
-		f.byOf = map[string]*Finding{}
+		f.byOf, f.last = map[string]*Finding{}, map[*Finding]string{}
 	}
 	key := fmt.Sprint(x.ID, x.Severity, "\x00", x.Found, "\x00", x.Wanted, "\x00", x.Consequence, "\x00", x.Fix, "\x00", x.Runtimes)
 	old, ok := f.byOf[key]
@@ -120,6 +121,10 @@ func (f *findings) add(x Finding, where string) {
 		f.byOf[key] = old
 		f.list = append(f.list, old)
 	}
+	if f.last[old] == where {
+		return
+	}
+	f.last[old] = where
 	if old.Count++; len(old.Where) < shown {
 		old.Where = append(old.Where, where)
 	}

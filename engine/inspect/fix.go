@@ -33,6 +33,9 @@ func Fix(f *Folder, o Options) ([]Fixed, error) {
 	c.bindModel()
 	before := Verify(f, withoutSample(o))
 	var out []Fixed
+	if c.b != nil && o.Loader != nil && !o.Loader.reads(c.b.spelling) {
+		return nil, fmt.Errorf("inspect: the tensors have the names of %s, which %s does not read: no config can repair that", c.b.spelling, o.Loader.Name)
+	}
 	if hasAny(before, "S02", "S03", "X01") && len(f.shards) > 0 {
 		data, err := c.fixedIndex()
 		if err != nil {
@@ -80,9 +83,17 @@ func (c *check) fixedIndex() ([]byte, error) {
 		}
 	}
 	total := int64(0)
+	for _, s := range c.f.shards {
+		if s.broken {
+			return nil, fmt.Errorf("inspect: no index can be made: the header of %s is broken", s.name)
+		}
+	}
+	if len(c.f.entries) == 0 {
+		return nil, fmt.Errorf("inspect: no index can be made: there is no tensor")
+	}
 	for name, e := range c.f.entries {
-		if e.bad || e.shard.broken {
-			return nil, fmt.Errorf("inspect: no index can be made: the header of %s is broken", e.shard.name)
+		if e.bad || e.twice {
+			return nil, fmt.Errorf("inspect: no index can be made: tensor %q of %s is broken or there twice", clip(name), e.shard.name)
 		}
 		total += e.Bytes()
 		x.WeightMap[name] = e.shard.name
@@ -100,7 +111,7 @@ func (c *check) fixedConfig() ([]byte, error) {
 		l = *c.o.Loader
 	}
 	if !l.reads(c.b.spelling) {
-		return nil, fmt.Errorf("inspect: the tensors have the names of %s, which %s does not read: no config can repair that", c.b.spelling, l.Name)
+		return nil, fmt.Errorf("inspect: the tensors have the names of %s, which no runtime reads: no config can repair that", c.b.spelling)
 	}
 	if c.upstream {
 		return nil, fmt.Errorf("inspect: an upstream checkpoint has no entries to repair")

@@ -44,7 +44,7 @@ var ErrNoWeights = errors.New("no safetensors file")
 type Folder struct {
 	fsys     fs.FS
 	files    []string // all of the folder, sorted
-	shards   []*shard
+	shards   []*shardFile
 	entries  map[string]*entry // by tensor name; of two, the one that is loaded last
 	names    []string          // of the tensors, sorted
 	index    *index            // nil where there is none that can be read
@@ -53,8 +53,8 @@ type Folder struct {
 	problems findings // from reading
 }
 
-// shard is one safetensors file.
-type shard struct {
+// shardFile is one safetensors file.
+type shardFile struct {
 	name     string
 	size     int64
 	metadata map[string]string
@@ -64,9 +64,10 @@ type shard struct {
 // entry is one tensor as stored.
 type entry struct {
 	tensor.Info
-	shard  *shard
+	shard  *shardFile
 	offset int64 // in the file
 	bad    bool  // the header says something impossible of it
+	twice  bool  // another file, or the same, has one of this name
 }
 
 // index is model.safetensors.index.json.
@@ -271,7 +272,7 @@ func (f *Folder) shardNames() []string {
 func (f *Folder) readShards() {
 	budget := int64(headersBudget)
 	for _, name := range f.shardNames() {
-		s := &shard{name: name}
+		s := &shardFile{name: name}
 		f.shards = append(f.shards, s)
 		if budget <= 0 {
 			s.broken = true
@@ -283,7 +284,7 @@ func (f *Folder) readShards() {
 }
 
 // readShard reads one header and returns its bytes.
-func (f *Folder) readShard(s *shard) int64 {
+func (f *Folder) readShard(s *shardFile) int64 {
 	file, size, err := f.open(s.name)
 	if err != nil {
 		s.broken = true
@@ -300,27 +301,32 @@ func (f *Folder) readShard(s *shard) int64 {
 	s.metadata = header.Metadata
 	bad := map[string]bool{}
 	for _, p := range problems {
+		if p.Kind == checkpoint.Unreadable {
+			s.broken = true
+			f.unreadable(s.name, "", p.Err)
+			return header.Bytes() // of what was read before it nothing is sure
+		}
+	}
+	for _, p := range problems {
 		f.headerProblem(s, p)
 		if p.Kind == checkpoint.BadEntry || p.Kind == checkpoint.Beyond {
 			bad[p.Tensor] = true
 		}
 	}
 	for _, e := range header.Entries {
-		if old, twice := f.entries[e.Name]; twice {
+		old, twice := f.entries[e.Name]
+		if twice {
 			f.problems.add(Finding{ID: "S02", Severity: Error, Found: fmt.Sprintf("in %s and in %s", old.shard.name, s.name), Wanted: "one place",
 				Consequence: "which of the two is loaded depends on the order of the files",
 				Fix:         "remove the file that is stale"}, e.Name)
 		}
-		f.entries[e.Name] = &entry{Info: e.Info, shard: s, offset: header.Offset(e), bad: bad[e.Name]}
+		f.entries[e.Name] = &entry{Info: e.Info, shard: s, offset: header.Offset(e), bad: bad[e.Name], twice: twice}
 	}
 	return header.Bytes()
 }
 
-func (f *Folder) headerProblem(s *shard, p checkpoint.Problem) {
+func (f *Folder) headerProblem(s *shardFile, p checkpoint.Problem) {
 	switch p.Kind {
-	case checkpoint.Unreadable:
-		s.broken = true
-		f.unreadable(s.name, "", p.Err)
 	case checkpoint.Layout:
 		where := p.Tensor
 		if where == "" {

@@ -75,12 +75,12 @@ func (t target) found() (Found, bool) {
 	return f, true
 }
 
-// targets returns what the loader has to quantize or leave, in the model's
-// order, without the multi-token-prediction block, which it drops.
-func (c *check) targets(names *bundle.Runtime) []target {
+// targets returns which of the modules the loader has to quantize or leave, in
+// the model's order, without the multi-token-prediction block, which it drops.
+func targets(modules []*module, names *bundle.Runtime) []target {
 	at := map[string]int{}
 	var out []target
-	for _, m := range c.b.modules {
+	for _, m := range modules {
 		p := m.param()
 		if p.MTP || !strings.HasSuffix(p.Name, weightSuffix) || len(p.Shape) < 2 {
 			continue
@@ -99,6 +99,19 @@ func (c *check) targets(names *bundle.Runtime) []target {
 		out[i].modules = append(out[i].modules, m)
 	}
 	return out
+}
+
+// targets returns those of all modules that have a tensor.
+func (c *check) targets(l Loader) []target {
+	list, ok := c.byNames[l.Names]
+	if !ok {
+		list = targets(c.b.modules, c.namesOf(l))
+		if c.byNames == nil {
+			c.byNames = map[string][]target{}
+		}
+		c.byNames[l.Names] = list
+	}
+	return list
 }
 
 // resolved is what a loader makes of a module, and by which way.
@@ -132,12 +145,12 @@ func (c *check) checkLoader(l Loader) findings {
 	if !c.declared.there {
 		return out
 	}
-	targets := c.targets(c.namesOf(l))
+	list := c.targets(l)
 	if l.JANG && c.jang {
-		c.checkGuesses(targets, &out)
+		c.checkGuesses(list, &out)
 		return out
 	}
-	for _, t := range targets {
+	for _, t := range list {
 		f, ok := t.found()
 		if !ok {
 			continue
@@ -262,7 +275,10 @@ func (c *check) checkKeys(loaders []Loader) {
 	}
 	paths := map[string]target{}
 	for _, l := range loaders {
-		for _, t := range c.targets(c.namesOf(l)) {
+		for _, t := range targets(c.b.missing, c.namesOf(l)) {
+			paths[t.path] = t
+		}
+		for _, t := range c.targets(l) {
 			paths[t.path] = t
 		}
 	}

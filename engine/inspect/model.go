@@ -101,7 +101,7 @@ func (c *check) splits(name string) bool {
 func (c *check) checkScaleType(m *module) {
 	p := m.param()
 	d, what := m.found.Scales, "scales"
-	if !m.found.quantized() && p.DType == tensor.BF16 {
+	if !m.found.quantized() && p.DType == tensor.BF16 && m.block == nil {
 		d, what = m.weight.DType, "weights"
 	}
 	if d == "" || d == tensor.BF16 {

@@ -200,7 +200,7 @@ func (c *check) countFormats(r *Report) {
 		weights[m.found.Format] = u.Weights
 	}
 	l := c.loaderOf()
-	for _, t := range c.targets(c.namesOf(l)) {
+	for _, t := range c.targets(l) {
 		f, ok := t.found()
 		if !ok || f.Format == "" || !c.declared.there {
 			continue

@@ -78,7 +78,7 @@ func sampleUnits(modules []*module, seed uint64) []unit {
 				out = append(out, u)
 				continue
 			}
-			k := fmt.Sprint(p.Layer, p.MTP, projection(p.Name))
+			k := stackOf(p)
 			experts[k] = append(experts[k], u)
 		}
 	}
@@ -106,6 +106,9 @@ func sampleRows(r *rand.Rand, p *tensor.Param) []int {
 	return slices.DeleteFunc(sortedKeys(chosen), func(row int) bool { return row >= rows })
 }
 
+// stackOf names the experts that a runtime stacks with this one.
+func stackOf(p *tensor.Param) string { return fmt.Sprint(p.Layer, p.MTP, projection(p.Name)) }
+
 // projection is the last part of an expert's name, such as w1.weight.
 func projection(name string) string {
 	name = strings.TrimSuffix(name, weightSuffix)
@@ -124,7 +127,7 @@ type row struct {
 // reader reads rows, within a budget of bytes.
 type reader struct {
 	f     *Folder
-	files map[*shard]fs.File
+	files map[*shardFile]fs.File
 	left  int64
 	read  int64
 }
@@ -203,7 +206,7 @@ func (r *reader) row(u unit, index int) (row, error) {
 // forRows reads the sampled rows, in the order of the files, until the budget is
 // spent. yield gets each; rows that cannot be read are findings.
 func (c *check) forRows(s Sample, out *Sampled, yield func(row)) {
-	r := &reader{f: c.f, files: map[*shard]fs.File{}, left: s.Bytes}
+	r := &reader{f: c.f, files: map[*shardFile]fs.File{}, left: s.Bytes}
 	defer r.close()
 	units := sampleUnits(c.b.modules, s.Seed)
 	spent, n := int64(0), 0

@@ -3,6 +3,7 @@ package inspect
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"assay/engine/checkpoint"
 	"assay/engine/reference"
@@ -33,7 +34,7 @@ func NewSource(ck *checkpoint.Checkpoint) (*Source, error) {
 // where the source has none of that shape or it cannot be decoded.
 func (s *Source) row(p *tensor.Param, row int) ([]float32, bool) {
 	info, err := s.ref.Info(p.Name)
-	if err != nil || fmt.Sprint(info.Shape) != fmt.Sprint(p.Shape) {
+	if err != nil || !slices.Equal(info.Shape, p.Shape) {
 		return nil, false
 	}
 	if len(p.Shape) != 2 {

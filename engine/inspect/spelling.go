@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -146,7 +145,7 @@ func (f *Folder) spelling(params []tensor.Param) Spelling {
 	}
 	all := spellings()
 	score := make([]int, len(all))
-	step := max(1, len(params)/4000)
+	step := max(1, len(params)/1000)
 	for i := 0; i < len(params); i += step {
 		for k, s := range all {
 			if p, ok := s.place(params[i].Name); ok && present[p.Name] {
@@ -243,14 +242,6 @@ func elsewhere(b *bound, extra []string) map[string]Spelling {
 		}
 	}
 	return out
-}
-
-// modelOrder compares modules as the model has them.
-func layerText(p *tensor.Param) string {
-	if p.Layer < 0 {
-		return string(p.Class)
-	}
-	return fmt.Sprintf("layer %d %s", p.Layer, p.Class)
 }
 
 // byBytes sorts keys by their bytes, the most first.

@@ -44,8 +44,9 @@ type check struct {
 	o        Options
 	b        *bound // nil where the model is unknown
 	declared declared
-	jang     bool // jang_config.json sends vMLX to its JANG loader
-	upstream bool // FP8 or FP4 blocks with scales, as released
+	jang     bool                // jang_config.json sends vMLX to its JANG loader
+	upstream bool                // FP8 or FP4 blocks with scales, as released
+	byNames  map[string][]target // by loader's names; made when needed
 }
 
 // Verify looks for all that is wrong: headers and config first, of which it
@@ -97,6 +98,7 @@ func (c *check) bindModel() {
 type loaded struct {
 	loader Loader
 	fits   bool // it reads the folder's names
+	meant  bool // it fits, and entries of config.json have its names if they have any runtime's
 	findings
 }
 
@@ -110,11 +112,13 @@ func (c *check) checkConfig() []loaded {
 	c.checkTwin()
 	var out []loaded
 	var fitting []Loader
+	meant := c.meant()
 	for _, l := range Loaders {
 		if c.o.Loader != nil && c.o.Loader.Name != l.Name {
 			continue
 		}
 		x := loaded{loader: l, fits: l.reads(c.b.spelling)}
+		x.meant = x.fits && (meant[l.Names] || c.o.Loader != nil)
 		if x.fits {
 			fitting = append(fitting, l)
 			if !c.upstream && err == nil {
@@ -128,6 +132,32 @@ func (c *check) checkConfig() []loaded {
 			Consequence: "the loader knows none of the names", Fix: "build the bundle for the runtime: assay build --runtime"}, "all tensors")
 	} else if d.there && err == nil {
 		c.checkKeys(fitting)
+	}
+	return out
+}
+
+// meant returns the runtimes that a folder is for: tensors in upstream's
+// spelling are for the runtime whose names most entries of config.json have,
+// and for all where none has.
+func (c *check) meant() map[string]bool {
+	alive := map[string]int{}
+	most := 0
+	out := map[string]bool{}
+	for _, l := range Loaders {
+		out[l.Names] = true
+		if _, done := alive[l.Names]; done || !l.reads(c.b.spelling) {
+			continue
+		}
+		alive[l.Names] = 0
+		for _, t := range c.targets(l) {
+			if _, ok := c.declared.modules[t.path]; ok {
+				alive[l.Names]++
+			}
+		}
+		most = max(most, alive[l.Names])
+	}
+	for names := range out {
+		out[names] = most == 0 || alive[names] == most
 	}
 	return out
 }
@@ -146,11 +176,12 @@ func (c *check) merged(per []loaded) []Finding {
 	at := map[key]int{}
 	errors := map[key][]string{}
 	var order []Finding
-	fits := 0
+	meant := 0
 	for _, l := range per {
-		if l.fits {
-			fits++
+		if !l.meant {
+			continue
 		}
+		meant++
 		for _, x := range l.list {
 			k := key{x.ID, x.Found, x.Wanted, fmt.Sprint(x.Where, x.Count)}
 			i, ok := at[k]
@@ -168,9 +199,9 @@ func (c *check) merged(per []loaded) []Finding {
 		}
 	}
 	for k, i := range at {
-		if n := len(errors[k]); order[i].Severity == Error && n < fits {
+		if n := len(errors[k]); order[i].Severity == Error && n < meant {
 			order[i].Severity, order[i].Runtimes = Warning, errors[k]
-		} else if len(order[i].Runtimes) == fits {
+		} else if len(order[i].Runtimes) == meant {
 			order[i].Runtimes = nil
 		}
 	}
