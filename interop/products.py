@@ -68,7 +68,7 @@ def check_module(m, w, ours, figures):
     spread = formed
     if m.mode == "affine":
         s, z = m.by_group(np.abs(bf16(m.scales))), m.by_group(np.abs(bf16(m.biases)))
-        spread = sums(ax, s * m.codes() + z, picks)
+        spread = sums(ax, s * m.codes + z, picks)
     bounds = {"matmul": 2 * n * U32 * formed, "matvec": (n + 1) * U32 * formed + (n + 4) * U32 * spread}
     if m.mode != "affine":
         bounds["matvec"] = bounds["matmul"]

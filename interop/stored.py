@@ -4,6 +4,7 @@ Numpy only. The upstream FP8 and FP4 storage is decoded by the oracle's weights.
 code; the names are those of family (a) of the model's specification, section 8.1.
 """
 
+import functools
 import json
 import re
 import sys
@@ -64,6 +65,7 @@ class Module:
     scales: np.ndarray  # [..., out, in/group]: the bits of BF16, or E8M0 bytes
     biases: np.ndarray | None  # the bits of BF16
 
+    @functools.cached_property
     def codes(self):
         """The codes as bytes [..., out, in]: a row is a stream of bits, the least significant first."""
         stream = np.unpackbits(self.weight.view(np.uint8).reshape(-1), bitorder="little")
@@ -81,9 +83,9 @@ class Module:
         MX weights are exact: a code's value times a power of two.
         """
         if self.mode == "affine":
-            return self.by_group(bf16(self.scales)) * self.codes().astype(np.float32) + self.by_group(bf16(self.biases))
+            return self.by_group(bf16(self.scales)) * self.codes.astype(np.float32) + self.by_group(bf16(self.biases))
         table = {"mxfp4": E2M1, "mxfp8": E4M3}[self.mode]
-        return table[self.codes()] * self.by_group(np.ldexp(np.float32(1), self.scales.astype(np.int32) - 127))
+        return table[self.codes] * self.by_group(np.ldexp(np.float32(1), self.scales.astype(np.int32) - 127))
 
 
 def modules(folder):
