@@ -100,17 +100,37 @@ func (d *draw) plain(dst []byte, dtype tensor.DType, cols, base int, rows, block
 	for row := range slices.Chunk(dst, cols*size) {
 		at := d.row(base, rows)
 		for part := range slices.Chunk(row, span*size) {
-			bits := d.Uint64()
-			s := t.power(at + int(blocks[bits&255]))
-			for i := 0; i < len(part); i += size {
-				if i/size%4 == 0 {
-					bits = d.Uint64()
-				}
-				put(part[i:], dtype, t.z(uint16(bits))*s)
-				bits >>= 16
-			}
+			s := t.power(at + int(blocks[d.Uint64()&255]))
+			d.part(part, dtype, s)
 		}
 	}
+}
+
+// part fills weights of one size, four of 64 bits.
+func (d *draw) part(dst []byte, dtype tensor.DType, s float32) {
+	t := tables()
+	for dtype == tensor.BF16 && len(dst) >= 8 {
+		binary.LittleEndian.PutUint64(dst, t.four(d.Uint64(), s))
+		dst = dst[8:]
+	}
+	for i, bits := 0, uint64(0); len(dst) > 0; i++ {
+		if i%4 == 0 {
+			bits = d.Uint64()
+		}
+		put(dst, dtype, t.z(uint16(bits))*s)
+		bits >>= 16
+		dst = dst[dtype.Size():]
+	}
+}
+
+// four returns four BF16 weights of size s from 64 bits, which is most of the
+// time that embedding and head take.
+func (t *lookup) four(bits uint64, s float32) uint64 {
+	a := tensor.BF16FromFloat32(t.z(uint16(bits)) * s)
+	b := tensor.BF16FromFloat32(t.z(uint16(bits>>16)) * s)
+	c := tensor.BF16FromFloat32(t.z(uint16(bits>>32)) * s)
+	d := tensor.BF16FromFloat32(t.z(uint16(bits>>48)) * s)
+	return uint64(a) | uint64(b)<<16 | uint64(c)<<32 | uint64(d)<<48
 }
 
 // vector fills a vector of BF16 or F32.
