@@ -18,7 +18,7 @@ var levels = map[string]int{
 	"engine/affine": 1, "engine/mx": 1, "engine/checkpoint": 1, "engine/reference": 1, "datasets": 1, "engine/shard": 1,
 	"engine/variant": 2, "engine/synth": 2,
 	"engine": 3, "engine/bundle": 3,
-	"engine/dsv4": 4, "bench": 4, "eval/rows": 4,
+	"engine/dsv4": 4, "engine/inspect": 4, "bench": 4, "eval/rows": 4,
 	"engine/cpu": 5, "metal": 5, "eval": 5,
 	"results": 6, "eval/sweep": 6,
 	"results/report": 7,

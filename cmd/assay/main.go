@@ -20,6 +20,8 @@ const (
 	exitError     = 1   // something failed; the message says what
 	exitUsage     = 2   // a flag or argument is wrong
 	exitNonFinite = 3   // done and printed, but a token had no finite score
+	exitWarned    = 4   // verify: warnings
+	exitBroken    = 5   // verify: errors
 	exitInterrupt = 130 // stopped by Ctrl-C; what was done is kept
 )
 
@@ -78,7 +80,8 @@ and renders one offline HTML report.
   assay plan --model deepseek-v4-flash   what every variant costs, from a config alone
 
 Exit codes: 0 done; 1 failed; 2 wrong flag or argument; 3 done, but a token had
-no finite score; 130 interrupted, what was done is kept.`,
+no finite score; 4 and 5 verify found warnings, or errors; 130 interrupted, what
+was done is kept.`,
 		Args:          subcommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:  true,
@@ -90,7 +93,7 @@ no finite score; 130 interrupted, what was done is kept.`,
 		return usage("%w; see assay %s --help", err, c.Name())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(sweepCommand(), planCommand(), buildCommand(), synthCommand(), evalCommand(), benchCommand(),
+	root.AddCommand(sweepCommand(), planCommand(), buildCommand(), synthCommand(), inspectCommand(), verifyCommand(), evalCommand(), benchCommand(),
 		reportCommand(), datasetsCommand(), versionCommand())
 	return root
 }

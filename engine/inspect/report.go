@@ -20,8 +20,8 @@ type Report struct {
 	DTypes  []DTypeCount `json:"dtypes"`
 	Classes []ClassCount `json:"classes,omitempty"`
 	Formats []FormatUse  `json:"formats,omitempty"`
-	// BitsPerWeight is 8 · bytes / weights of the main model, token tables not
-	// counted.
+	// BitsPerWeight is 8 · bytes / weights of the main model. Token tables count
+	// as bytes and not as weights, as in a plan.
 	BitsPerWeight float64          `json:"bits_per_weight,omitempty"`
 	Globals       string           `json:"globals,omitempty"` // of config.json
 	Overrides     int              `json:"overrides"`
@@ -41,8 +41,8 @@ type DTypeCount struct {
 	Bytes   int64        `json:"bytes"`
 }
 
-// ClassCount is the tensors of one part of the model, and its share of the main
-// model's weights.
+// ClassCount is the tensors of one part of the model. Its bits per weight leave
+// token tables out.
 type ClassCount struct {
 	Class         tensor.Class `json:"class"`
 	Tensors       int          `json:"tensors"`
@@ -137,6 +137,7 @@ func (m *module) weights() int64 { return int64(len(m.params)) * m.param().Eleme
 
 func (c *check) countClasses(r *Report) {
 	at := map[tensor.Class]int{}
+	tables := map[tensor.Class]int64{} // bytes of token tables, which are no weights
 	var bytes, weights int64
 	for _, m := range c.b.modules {
 		class := m.param().Class
@@ -154,6 +155,8 @@ func (c *check) countClasses(r *Report) {
 		k.Bytes += m.stored()
 		if m.param().DType != tensor.I64 {
 			k.Weights += m.weights()
+		} else {
+			tables[class] += m.stored()
 		}
 		if m.found.Format != "" && !slices.Contains(k.Formats, m.found.Format) {
 			k.Formats = append(k.Formats, m.found.Format)
@@ -168,7 +171,7 @@ func (c *check) countClasses(r *Report) {
 	for i := range r.Classes {
 		k := &r.Classes[i]
 		if k.Weights > 0 {
-			k.BitsPerWeight = 8 * float64(k.Bytes) / float64(k.Weights)
+			k.BitsPerWeight = 8 * float64(k.Bytes-tables[k.Class]) / float64(k.Weights)
 		}
 	}
 	if weights > 0 {
@@ -176,9 +179,11 @@ func (c *check) countClasses(r *Report) {
 	}
 }
 
-// loaderOf returns the first loader that the names are for, or mlx-lm 0.32.0.
+// loaderOf returns the first loader that the folder is meant for, or mlx-lm
+// 0.32.0. The one that infers formats would find nothing wrong.
 func (c *check) loaderOf() Loader {
-	i := slices.IndexFunc(Loaders, func(l Loader) bool { return !l.Infers && l.reads(c.b.spelling) })
+	meant := c.meant()
+	i := slices.IndexFunc(Loaders, func(l Loader) bool { return !l.Infers && l.reads(c.b.spelling) && meant[l.Names] })
 	return Loaders[max(i, 0)]
 }
 

@@ -137,29 +137,27 @@ func (f *Folder) bind(params []tensor.Param) *bound {
 }
 
 // spelling returns the spelling that gives the most of a sample of parameters a
-// tensor.
+// tensor. Unusual ones are tried only where the usual ones give less than half.
 func (f *Folder) spelling(params []tensor.Param) Spelling {
-	present := map[string]bool{}
-	for _, n := range f.names {
-		present[n] = true
-	}
-	all := spellings()
-	score := make([]int, len(all))
-	step := max(1, len(params)/1000)
-	for i := 0; i < len(params); i += step {
-		for k, s := range all {
-			if p, ok := s.place(params[i].Name); ok && present[p.Name] {
-				score[k]++
+	const sample = 1000
+	step := max(1, len(params)/sample)
+	var best Spelling
+	most := -1
+	for k, s := range spellings() {
+		if k == 1+len(bundle.Runtimes()) && 2*most*step > len(params) {
+			break
+		}
+		score := 0
+		for i := 0; i < len(params); i += step {
+			if p, ok := s.place(params[i].Name); ok && f.entries[p.Name] != nil {
+				score++
 			}
 		}
-	}
-	best := 0
-	for k := range all {
-		if score[k] > score[best] {
-			best = k
+		if score > most {
+			best, most = s, score
 		}
 	}
-	return all[best]
+	return best
 }
 
 // want returns the modules of a model in a spelling, in the model's order and by

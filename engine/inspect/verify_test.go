@@ -10,7 +10,7 @@ import (
 func TestHealthyFoldersHaveNoFinding(t *testing.T) {
 	kinds := []kind{
 		{recipe: "g32-n8-e4", runtime: "mlx-lm"}, {recipe: "g64-n6-e3", runtime: "mlx-lm"}, {recipe: "g128-n4-e3", runtime: "mlx-lm"},
-		{recipe: "cpu-g64-n4-e4", runtime: "mlx-lm"}, {recipe: "search-g32-n8-e2", runtime: "mlx-lm"}, {recipe: "recode-g128-n8-e4", runtime: "mlx-lm"},
+		{recipe: "cpu-g64-n4-e4", runtime: "mlx-lm"}, {recipe: "search-g64-n4-e16", runtime: "mlx-lm"}, {recipe: "recode-g128-n8-e4", runtime: "mlx-lm"},
 		{recipe: "lattice-g32-n8-e5", runtime: "mlx-lm"}, {recipe: "g32-n16-e4", runtime: "mlx-lm"},
 		{recipe: "native", runtime: "mlx-lm"}, {recipe: "bf16", runtime: "mlx-lm"}, {recipe: "native", runtime: "vmlx"},
 		{recipe: "g32-n8-e4", runtime: "vmlx"}, {recipe: "g32-n8-e4", runtime: "mlx-vlm"},
