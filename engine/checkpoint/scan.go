@@ -108,7 +108,10 @@ func (s *scan) member(name string) error {
 	kind := BadEntry
 	var err error
 	if name == "__metadata__" {
-		kind, err = BadMetadata, s.metadata(&s.Header)
+		if kind = BadMetadata; s.Metadata != nil {
+			s.problem(kind, name, errors.New("is there twice"))
+		}
+		err = s.metadata(&s.Header)
 	} else {
 		var e Entry
 		e, err = s.entry(name)

@@ -283,6 +283,15 @@ var brokenConfigs = []broken{
 		want: one("S09", Error, quantizationKey, "no bits")},
 	{name: "groups of 64 for JANG", from: kind{recipe: "g64-n8-e4", runtime: "vmlx"}, spoil: func(_ *testing.T, f folder) { f["jang_config.json"] = []byte(`{"format":"JANG"}`) },
 		want: []wanted{{"S10", Error, "model.layers.0.mlp.switch_mlp.gate_proj", "takes it for affine 8-bit g32"}}},
+	{name: "mxfp4 for JANG", from: kind{recipe: "native", runtime: "vmlx"}, spoil: func(_ *testing.T, f folder) { f["jang_config.json"] = []byte(`{}`) },
+		want: one("S10", Error, "model.layers.0.self_attn.wq_a", "takes it for mxfp4 8-bit g32")},
+	{name: "mxfp8 beside affine for JANG", from: kind{recipe: "native", runtime: "vmlx"}, spoil: func(t *testing.T, f folder) {
+		f["jang_config.json"] = []byte(`{}`)
+		f.quantization(t, func(q map[string]any) { q["mode"] = "affine" })
+	}, want: []wanted{{"S10", Error, "model.layers.0.mlp.switch_mlp.gate_proj", "takes it for affine 4-bit g32"}, {"S10", Error, "model.layers.0.self_attn.wq_a", "takes it for affine 8-bit g32"}}},
+	{name: "a JANG bundle as published: F16 scales, overrides by the name on disk", from: apart, spoil: jang,
+		want: []wanted{{"S06", Warning, "model.embed_tokens", "one for the name on disk"}, {"S06", Warning, "language_model.model.embed_tokens", "one for the name on disk"},
+			{"S11", Warning, "embed", "scales F16"}}},
 	{name: "upstream's quantization_config alone", from: grid, spoil: func(t *testing.T, f folder) {
 		f.editJSON(t, configName, func(all map[string]any) {
 			delete(all, quantizationKey)
@@ -297,6 +306,37 @@ var brokenConfigs = []broken{
 	}, want: one("S15", Error, configName, `model_type "llama"`)},
 	{name: "names of another runtime", from: grid, loader: "vmlx", spoil: func(*testing.T, folder) {},
 		want: one("S13", Error, "all tensors", "names of mlx-lm")},
+}
+
+// jang makes of a bundle what JANG's tools publish.
+func jang(t *testing.T, f folder) {
+	f["jang_config.json"] = []byte(`{"format":"jang","quantization":{"block_size":32}}`)
+	f.quantization(t, func(q map[string]any) {
+		names := map[string]string{"model.embed": "embed", "lm_head": "head"}
+		for name := range q {
+			if rest, ok := strings.CutPrefix(name, "model.layers."); ok && !strings.Contains(name, "switch_mlp") {
+				rest = strings.NewReplacer("self_attn", "attn", "mlp.shared_experts.gate_proj", "ffn.shared_experts.w1",
+					"mlp.shared_experts.down_proj", "ffn.shared_experts.w2", "mlp.shared_experts.up_proj", "ffn.shared_experts.w3").Replace(rest)
+				names[name] = "layers." + rest
+			}
+		}
+		for name, disk := range names {
+			q[disk] = q[name]
+		}
+		for name := range q {
+			if strings.HasPrefix(name, "model.") || name == "lm_head" {
+				delete(q, name)
+			}
+		}
+	})
+	f.edit(t, func(all map[string]*tensor.Tensor) {
+		for name, b := range all {
+			if strings.HasSuffix(name, scalesSuffix) || strings.HasSuffix(name, biasesSuffix) {
+				b.DType = tensor.F16
+				words(b.Data, func(_ int, v uint16) uint16 { return tensor.F16FromFloat32(tensor.BF16ToFloat32(v)) })
+			}
+		}
+	})
 }
 
 // floatsOf returns scales as numbers.

@@ -31,8 +31,9 @@ type Sampled struct {
 }
 
 const (
-	expertsEach = 6 // experts of a layer and projection that are sampled
-	rowsEach    = 3 // rows of a matrix
+	expertsEach = 6    // experts of a layer and projection that are sampled at least
+	expertsAll  = 2000 // experts that are sampled, where there are more
+	rowsEach    = 3    // rows of a matrix
 )
 
 // unit is a matrix of which rows are read: a module, or one expert of a stack.
@@ -82,10 +83,11 @@ func sampleUnits(modules []*module, seed uint64) []unit {
 			experts[k] = append(experts[k], u)
 		}
 	}
+	each := max(expertsEach, expertsAll/max(1, len(experts)))
 	for _, k := range sortedKeys(experts) {
 		all := experts[k]
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		out = append(out, all[:min(expertsEach, len(all))]...)
+		out = append(out, all[:min(each, len(all))]...)
 	}
 	r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	for i := range out {
