@@ -79,8 +79,9 @@ func runtimesHelp() string {
 type verifyJSON struct {
 	Folder string `json:"folder"`
 	inspect.Result
-	Fixed []string        `json:"fixed,omitempty"` // files written
-	After *inspect.Result `json:"after,omitempty"` // with them in place
+	Fixed    []string        `json:"fixed,omitempty"`     // files written
+	NotFixed string          `json:"not_fixed,omitempty"` // why another was not
+	After    *inspect.Result `json:"after,omitempty"`     // with them in place
 }
 
 func runVerify(c *cobra.Command, dir string, o *verifyOptions) error {
@@ -125,9 +126,9 @@ func runVerify(c *cobra.Command, dir string, o *verifyOptions) error {
 
 // fix writes repaired files, and verifies the folder as it would be with them.
 func (v *verifyJSON) fix(dir string, f *inspect.Folder, o inspect.Options) error {
-	fixed, err := inspect.Fix(f, o)
-	if err != nil {
-		return err
+	fixed, refused := inspect.Fix(f, o)
+	if refused != nil {
+		v.NotFixed = refused.Error()
 	}
 	for _, x := range fixed {
 		path := filepath.Join(dir, x.Name+inspect.FixedSuffix)
@@ -197,6 +198,9 @@ func (v *verifyJSON) print(w io.Writer) error {
 	fmt.Fprintln(w)
 	if err := printVerdicts(w, v.Verdicts); err != nil {
 		return err
+	}
+	if v.NotFixed != "" {
+		fmt.Fprintf(w, "\nNot repaired: %s\n", plainText(strings.ReplaceAll(v.NotFixed, "\n", "; ")))
 	}
 	if v.After == nil {
 		return nil

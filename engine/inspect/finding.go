@@ -132,7 +132,7 @@ func (f *findings) add(x Finding, where string) {
 
 // sorted returns the findings, worst first.
 func (f *findings) sorted() []Finding {
-	var out []Finding
+	out := []Finding{}
 	for _, x := range f.list {
 		out = append(out, *x)
 	}

@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -27,35 +28,31 @@ type Fixed struct {
 // Fix returns anew what metadata alone can repair: the index, and what
 // config.json says of formats. A file that is as it should be is left out. The
 // names in config.json are those of the loader, or of the runtime whose names
-// the tensors have. It errs where config.json cannot say what is stored.
+// the tensors have. It errs where a file cannot say what is stored, or would
+// hide what is missing, and returns what else it can repair.
 func Fix(f *Folder, o Options) ([]Fixed, error) {
 	c := &check{f: f, o: o, jang: f.isJANG()}
 	c.bindModel()
-	before := Verify(f, withoutSample(o))
-	var out []Fixed
-	if c.b != nil && o.Loader != nil && !o.Loader.reads(c.b.spelling) {
-		return nil, fmt.Errorf("inspect: the tensors have the names of %s, which %s does not read: no config can repair that", c.b.spelling, o.Loader.Name)
-	}
-	if hasAny(before, "S02", "S03", "X01") && len(f.shards) > 0 {
-		data, err := c.fixedIndex()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Fixed{indexName, data})
-	}
-	if hasAny(before, "S06", "S07", "S08", "S09", "S15") && c.b != nil {
-		data, err := c.fixedConfig()
-		if err != nil {
-			return out, err
-		}
-		out = append(out, Fixed{configName, data})
-	}
-	return out, nil
-}
-
-func withoutSample(o Options) Options {
 	o.Sample.Bytes = 0
-	return o
+	before := Verify(f, o)
+	var out []Fixed
+	var errs []error
+	if hasAny(before, "S03", "X01") || f.index == nil && hasAny(before, "S02") {
+		data, err := c.fixedIndex()
+		if err == nil {
+			out = append(out, Fixed{indexName, data})
+		}
+		errs = append(errs, err)
+	}
+	foreign := c.b != nil && o.Loader != nil && !o.Loader.reads(c.b.spelling)
+	if foreign || c.b != nil && hasAny(before, "S06", "S07", "S08", "S09", "S15") {
+		data, err := c.fixedConfig()
+		if err == nil && !sameJSON(data, f.raw) {
+			out = append(out, Fixed{configName, data})
+		}
+		errs = append(errs, err)
+	}
+	return out, errors.Join(errs...)
 }
 
 // hasAny says whether a check that a fixed file may satisfy found anything.
@@ -80,6 +77,11 @@ func (c *check) fixedIndex() ([]byte, error) {
 	if c.f.index != nil {
 		for k, v := range c.f.index.metadata {
 			x.Metadata[k] = v
+		}
+		for _, name := range sortedKeys(c.f.index.weightMap) {
+			if file := c.f.index.weightMap[name]; !c.f.hasFile(file) {
+				return nil, fmt.Errorf("inspect: no index can be made: %s is missing, where tensor %q should be", clip(file), clip(name))
+			}
 		}
 	}
 	total := int64(0)
@@ -111,10 +113,10 @@ func (c *check) fixedConfig() ([]byte, error) {
 		l = *c.o.Loader
 	}
 	if !l.reads(c.b.spelling) {
-		return nil, fmt.Errorf("inspect: the tensors have the names of %s, which no runtime reads: no config can repair that", c.b.spelling)
+		return nil, fmt.Errorf("inspect: the tensors have the names of %s, which %s does not read: no config can repair that", c.b.spelling, l.Name)
 	}
 	if c.upstream {
-		return nil, fmt.Errorf("inspect: an upstream checkpoint has no entries to repair")
+		return nil, fmt.Errorf("inspect: an upstream checkpoint has no entries that could be repaired")
 	}
 	var steps []variant.Step
 	apart := false

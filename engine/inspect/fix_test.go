@@ -81,6 +81,15 @@ func TestWhatCannotBeFixed(t *testing.T) {
 	if _, err := Fix(opened, Options{Params: dsv4Params, Loader: &l}); err == nil || err.Error() != other {
 		t.Errorf("%v, want %s", err, other)
 	}
+	lost := healthy(t, grid)
+	delete(lost, lost.shards()[1])
+	lost.editJSON(t, indexName, func(all map[string]any) { delete(all["weight_map"].(map[string]any), qb+biasesSuffix) })
+	if opened, err = Open(lost.fs()); err != nil {
+		t.Fatal(err)
+	}
+	if fixed, err := Fix(opened, Options{Params: dsv4Params}); len(fixed) > 0 || err == nil || !strings.Contains(err.Error(), "is missing, where tensor") {
+		t.Errorf("an index that hides a lost file: %v", err)
+	}
 	n := f.shards()[0]
 	f[n] = f[n][:len(f[n])-1]
 	delete(f, indexName)

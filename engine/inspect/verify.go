@@ -110,6 +110,9 @@ func (c *check) checkConfig() []loaded {
 	}
 	c.declared = d
 	c.checkTwin()
+	if c.upstream {
+		c.checkControl(Loader{}, &c.findings)
+	}
 	var out []loaded
 	var fitting []Loader
 	meant := c.meant()

@@ -45,3 +45,13 @@ func TestHealthyFoldersHaveNoFinding(t *testing.T) {
 		t.Errorf("upstream's own checkpoint has findings: %+v", r.Findings)
 	}
 }
+
+// A re-export of upstream's checkpoint with control tensors in BF16 is told too.
+func TestUpstreamControlTensors(t *testing.T) {
+	f := folder{}
+	for name, data := range upstreamFolder(t) {
+		f[name] = data
+	}
+	f.edit(t, bf16Control("layers.0.hc_attn_fn"))
+	checkFindings(t, verify(t, f, Options{}), one("S14", Warning, "layers.0.hc_attn_fn", "BF16"))
+}
