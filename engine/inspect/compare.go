@@ -27,6 +27,7 @@ type sampler struct {
 	groups   map[string]*ends // of affine groups, by class and format
 	searches map[string]int   // for another expert that fits, by stack: they are costly
 	swapped  map[string]Finding
+	compared int // rows that the source has too
 }
 
 // squares sums errors.
@@ -62,6 +63,10 @@ func (c *check) checkSamples(r *Result) {
 		r.Sampled.Errors = append(r.Sampled.Errors, RowError{q.class, q.format, math.Sqrt(q.off / max(q.size, math.SmallestNonzeroFloat64)), q.n})
 	}
 	s.checkEnds()
+	if c.o.Source != nil && r.Sampled.Rows > 0 && s.compared == 0 && !c.upstream {
+		c.add(Finding{ID: "S17", Severity: Warning, Found: "no sampled weight that the source has in this shape", Wanted: "the source's names and shapes",
+			Consequence: "nothing was compared", Fix: "name the checkpoint that the folder was made from"}, "all tensors")
+	}
 }
 
 // row looks at one row.
@@ -171,7 +176,10 @@ func (s *sampler) source(r row) ([]float32, bool) {
 		return nil, false
 	}
 	want, ok := s.c.o.Source.row(r.param(), r.index)
-	return want, ok && len(want) == r.cols
+	if ok = ok && len(want) == r.cols; ok {
+		s.compared++
+	}
+	return want, ok
 }
 
 // sum adds a row to the error of its class.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"assay/engine/checkpoint"
 	"assay/engine/reference"
@@ -18,7 +19,13 @@ type Source struct {
 }
 
 // NewSource returns the source in a checkpoint, which stays open as long as it.
+// It errs on weights that are quantized themselves.
 func NewSource(ck *checkpoint.Checkpoint) (*Source, error) {
+	for _, name := range ck.Names() {
+		if strings.HasSuffix(name, scalesSuffix) {
+			return nil, fmt.Errorf("inspect: the source has %q: it is a bundle itself, want the checkpoint that bundles are made from", name)
+		}
+	}
 	ref, err := reference.New(ck)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,10 @@ package inspect
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+
+	"assay/engine/checkpoint"
 )
 
 // Healthy folders of every kind have no finding at all, with the source beside
@@ -54,4 +57,23 @@ func TestUpstreamControlTensors(t *testing.T) {
 	}
 	f.edit(t, bf16Control("layers.0.hc_attn_fn"))
 	checkFindings(t, verify(t, f, Options{}), one("S14", Warning, "layers.0.hc_attn_fn", "BF16"))
+}
+
+// A source that is a bundle itself, or another model's, is not taken for one.
+func TestSourcesThatAreNone(t *testing.T) {
+	ck, err := checkpoint.New(healthy(t, kind{recipe: "native", runtime: "mlx-vlm"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewSource(ck); err == nil || !strings.Contains(err.Error(), "it is a bundle itself") {
+		t.Error(err)
+	}
+	if ck, err = checkpoint.New(healthy(t, kind{recipe: "bf16", runtime: "vmlx"})); err != nil {
+		t.Fatal(err)
+	}
+	src, err := NewSource(ck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkFindings(t, verify(t, healthy(t, grid), Options{Source: src}), one("S17", Warning, "all tensors", "no sampled weight"))
 }
