@@ -24,7 +24,6 @@ var packings = []packing{
 	{name: "big-endian words", toMLX: bigEndian},
 	{name: "the high half of each byte first", bits: 4, toMLX: func(b []byte) { nibbles(b, [8]int{1, 0, 3, 2, 5, 4, 7, 6}) }},
 	{name: "the highest bits of each word first", bits: 4, toMLX: func(b []byte) { nibbles(b, [8]int{7, 6, 5, 4, 3, 2, 1, 0}) }},
-	{name: "the highest bits of each word first", bits: 8, toMLX: bigEndian},
 }
 
 // nibbles puts, in each word, the nibble at from[i] to place i.

@@ -198,30 +198,24 @@ func (f folder) edit(t testing.TB, change func(all map[string]*tensor.Tensor)) {
 		files[name] = s
 	}
 	all := map[string]*tensor.Tensor{}
-	at := map[string]string{}
+	at := map[*tensor.Tensor]string{}
 	for name, s := range files {
 		for i := range s.tensors {
 			all[s.tensors[i].Name] = &s.tensors[i]
-			at[s.tensors[i].Name] = name
+			at[&s.tensors[i]] = name
 		}
 	}
 	change(all)
+	lists := map[string][]tensor.Tensor{}
+	for _, key := range sortedKeys(all) {
+		name, old := at[all[key]]
+		if !old {
+			name = sortedKeys(files)[0]
+		}
+		lists[name] = append(lists[name], *all[key])
+	}
 	for name, s := range files {
-		var list []tensor.Tensor
-		for i := range s.tensors {
-			old := &s.tensors[i]
-			for _, key := range sortedKeys(all) {
-				if all[key] == old {
-					list = append(list, *old)
-				}
-			}
-		}
-		for _, key := range sortedKeys(all) {
-			if at[key] == "" && name == sortedKeys(files)[0] {
-				list = append(list, *all[key])
-			}
-		}
-		f[name] = file(list, s.metadata)
+		f[name] = file(lists[name], s.metadata)
 	}
 	f.reindex(t)
 }
