@@ -2,7 +2,9 @@ package affine
 
 import (
 	"fmt"
+	"sync"
 
+	"assay/engine/cpu/kernel"
 	"assay/engine/tensor"
 )
 
@@ -54,8 +56,9 @@ func Quantize(p Params, enc Encoder, w []float32, rows, cols int) (*Matrix, erro
 // Weights are usually BF16 values, whose bias is then stored exactly, if it is one
 // of them; other float32 are taken as they are. It errs, with the row and the
 // column, on a weight that is not finite, on a group whose scale or bias is too
-// large for BF16, and, under Lattice, on a group that lies on none; the rows of m that it was to fill are then unspecified. It errs too if w is no
-// whole number of rows or they are not all in m.
+// large for BF16, and, under Lattice, on a group that lies on none; the rows of m
+// that it was to fill are then unspecified. It errs too if w is no whole number of
+// rows or they are not all in m.
 func (m *Matrix) QuantizeRows(enc Encoder, first int, w []float32) error {
 	if err := enc.Validate(); err != nil {
 		return err
@@ -64,13 +67,36 @@ func (m *Matrix) QuantizeRows(enc Encoder, first int, w []float32) error {
 	if rows*m.Cols != len(w) || first < 0 || rows > m.Rows-first {
 		return fmt.Errorf("affine: %d weights for row %d on, want rows of [%d, %d]", len(w), first, m.Rows, m.Cols)
 	}
-	for row := first; row < first+rows; row++ {
+	if set := vectors(); set != nil && m.quantizeVectors(set, enc, first, w) {
+		return nil
+	}
+	for row := first; row < first+rows; row++ { // which also says what a vector kernel refused
 		if err := m.quantizeRow(enc, row, w[:m.Cols]); err != nil {
 			return err
 		}
 		w = w[m.Cols:]
 	}
 	return nil
+}
+
+// vectors returns the kernels of this machine, or nil in a program without.
+var vectors = sync.OnceValue(func() *kernel.Set {
+	set, err := kernel.For("")
+	if err != nil {
+		return nil
+	}
+	return set
+})
+
+// quantizeVectors is QuantizeRows by vector kernels, bit for bit; false is for
+// encoders that they have not, and for weights that are to be refused.
+func (m *Matrix) quantizeVectors(set *kernel.Set, enc Encoder, first int, w []float32) bool {
+	if enc != GPU && enc != CPU || len(w) == 0 {
+		return false
+	}
+	from, to := first*m.Params.GroupsPerRow(m.Cols), (first+len(w)/m.Cols)*m.Params.GroupsPerRow(m.Cols)
+	width := m.Params.GroupSize / 8 * m.Params.Bits
+	return set.Quantize(m.Params.Bits, enc == CPU, w, m.Codes[from*width:to*width], m.Scales[from:to], m.Biases[from:to])
 }
 
 func (m *Matrix) quantizeRow(enc Encoder, row int, w []float32) error {

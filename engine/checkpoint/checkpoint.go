@@ -150,6 +150,14 @@ func (c *Checkpoint) Tensor(name string) (tensor.Tensor, error) {
 	return t, nil
 }
 
+// Prefetch says that a tensor's bytes are needed soon: the system begins to read
+// them where they are not in memory.
+func (c *Checkpoint) Prefetch(name string) {
+	if t, ok := c.tensors[name]; ok && !c.closed.Load() {
+		c.from.prefetch(t.Data)
+	}
+}
+
 // Release says that a tensor's bytes are not needed soon: the pages of its file
 // that only it lies on leave the process's memory. They come back when touched.
 func (c *Checkpoint) Release(name string) {

@@ -24,7 +24,8 @@ type folder interface {
 	open(name string) ([]byte, error)
 	// read returns a small file. Its errors name the file.
 	read(name string) ([]byte, error)
-	// release gives back the memory of part of an open file.
+	// prefetch begins to read part of an open file; release gives back its memory.
+	prefetch(part []byte)
 	release(part []byte)
 	// path returns what to call a file in an error.
 	path(name string) string
@@ -144,6 +145,26 @@ func (d *directory) release(part []byte) {
 	}
 }
 
+// prefetch asks for the pages that part lies on.
+func (d *directory) prefetch(part []byte) {
+	for _, m := range d.mapped {
+		if from := offset(m, part); from >= 0 && len(part) > 0 {
+			from &^= os.Getpagesize() - 1
+			wantPages(m[from : offset(m, part)+len(part)])
+			return
+		}
+	}
+}
+
+// offset returns where part lies in whole, or -1.
+func offset(whole, part []byte) int {
+	at := int(uintptr(unsafe.Pointer(unsafe.SliceData(part)))) - int(uintptr(unsafe.Pointer(unsafe.SliceData(whole))))
+	if at < 0 || at+len(part) > len(whole) {
+		return -1
+	}
+	return at
+}
+
 // memory is a folder of file contents.
 type memory map[string][]byte
 
@@ -167,6 +188,7 @@ func (m memory) read(name string) ([]byte, error) {
 	return data, nil
 }
 
-func (m memory) release([]byte) {}
+func (m memory) prefetch([]byte) {}
+func (m memory) release([]byte)  {}
 
 func (m memory) close() error { return nil }

@@ -12,5 +12,7 @@ func mapFile(*os.File, int64) ([]byte, error) { return nil, errors.ErrUnsupporte
 
 func unmapFile([]byte) error { return nil }
 
-// dropPages does nothing: there is no mapping.
+// There is no mapping to advise on.
+
+func wantPages([]byte) {}
 func dropPages([]byte) {}

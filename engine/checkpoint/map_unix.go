@@ -21,3 +21,6 @@ func unmapFile(data []byte) error { return unix.Munmap(data) }
 
 // dropPages takes whole pages of a mapping out of memory.
 func dropPages(pages []byte) { unix.Madvise(pages, unix.MADV_DONTNEED) }
+
+// wantPages begins to read the pages of a mapping, from a page's start on.
+func wantPages(pages []byte) { unix.Madvise(pages, unix.MADV_WILLNEED) }

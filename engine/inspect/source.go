@@ -49,7 +49,7 @@ func (s *Source) row(p *tensor.Param, row int) ([]float32, bool) {
 		return out, err == nil
 	}
 	first := row / tensor.FP8Block * tensor.FP8Block
-	out, err := s.ref.Float32Rows(p.Name, first, row+1)
+	out, err := s.ref.Float32Rows(p.Name, first, row+1, nil)
 	if err != nil {
 		return nil, false
 	}

@@ -225,12 +225,12 @@ func (r *Reference) Float32(name string) ([]float32, error) {
 		}
 		return t.Float32s()
 	}
-	return r.float32s(p, 0, p.Shape[0])
+	return r.float32s(p, 0, p.Shape[0], nil)
 }
 
-// Float32Rows is Float32 of the rows [from, to) of a matrix. from is a multiple
-// of 128.
-func (r *Reference) Float32Rows(name string, from, to int) ([]float32, error) {
+// Float32Rows is Float32 of the rows [from, to) of a matrix, in dst where that
+// has room for them. from is a multiple of 128.
+func (r *Reference) Float32Rows(name string, from, to int, dst []float32) ([]float32, error) {
 	p, err := r.matrix(name, from, to)
 	if err != nil {
 		return nil, err
@@ -240,13 +240,13 @@ func (r *Reference) Float32Rows(name string, from, to int) ([]float32, error) {
 		if err != nil {
 			return nil, err
 		}
-		return t.Float32s()
+		return t.AppendFloat32s(dst[:0])
 	}
-	return r.float32s(p, from, to)
+	return r.float32s(p, from, to, dst)
 }
 
-func (r *Reference) float32s(p param, from, to int) ([]float32, error) {
-	out := make([]float32, (to-from)*p.Shape[1])
+func (r *Reference) float32s(p param, from, to int, dst []float32) ([]float32, error) {
+	out := slices.Grow(dst[:0], (to-from)*p.Shape[1])[:(to-from)*p.Shape[1]]
 	b, err := r.stored(p, from, to)
 	if err == nil {
 		err = decode(b, asBits(out))
@@ -291,16 +291,28 @@ func (r *Reference) matrix(name string, from, to int) (param, error) {
 	return p, nil
 }
 
+// streamed is a source that can be told what is read soon and what is not.
+type streamed interface {
+	Prefetch(name string)
+	Release(name string)
+}
+
+// Prefetch says that a parameter's stored bytes are needed soon. It does
+// something where the source is one that can read ahead.
+func (r *Reference) Prefetch(name string) { r.tell(name, streamed.Prefetch) }
+
 // Release says that a parameter's stored bytes are not needed soon. It does
 // something where the source is one that can give memory back.
-func (r *Reference) Release(name string) {
-	src, ok := r.src.(interface{ Release(name string) })
+func (r *Reference) Release(name string) { r.tell(name, streamed.Release) }
+
+func (r *Reference) tell(name string, what func(streamed, string)) {
+	src, ok := r.src.(streamed)
 	if !ok {
 		return
 	}
-	src.Release(name)
+	what(src, name)
 	if p := r.params[name]; p.native != tensor.Plain {
-		src.Release(p.scale)
+		what(src, p.scale)
 	}
 }
 

@@ -449,7 +449,7 @@ func TestRows(t *testing.T) {
 		}
 		for _, cut := range [][2]int{{0, 300}, {0, 1}, {128, 128}, {128, 300}, {256, 300}} {
 			from, to := cut[0]*160, cut[1]*160
-			got, err := r.Float32Rows(p.Name, cut[0], cut[1])
+			got, err := r.Float32Rows(p.Name, cut[0], cut[1], nil)
 			if err != nil || !slices.Equal(got, whole[from:to]) {
 				t.Errorf("%q: rows %v as float32 differ: %v", native, cut, err)
 			}
@@ -459,7 +459,7 @@ func TestRows(t *testing.T) {
 			}
 		}
 		for _, cut := range [][2]int{{1, 2}, {128, 301}, {-128, 0}, {256, 128}} {
-			if _, err := r.Float32Rows(p.Name, cut[0], cut[1]); err == nil {
+			if _, err := r.Float32Rows(p.Name, cut[0], cut[1], nil); err == nil {
 				t.Errorf("%q: rows %v are there", native, cut)
 			}
 		}
@@ -475,10 +475,10 @@ func TestRows(t *testing.T) {
 		}
 		tensors[0].Data = data
 		r = mustOf(t, tensors...)
-		if _, err := r.Float32Rows(p.Name, 256, 300); err == nil || !strings.Contains(err.Error(), "row 299, column 7") {
+		if _, err := r.Float32Rows(p.Name, 256, 300, nil); err == nil || !strings.Contains(err.Error(), "row 299, column 7") {
 			t.Errorf("%q: error %v", native, err)
 		}
-		if _, err := r.Float32Rows(p.Name, 128, 256); err != nil {
+		if _, err := r.Float32Rows(p.Name, 128, 256, nil); err != nil {
 			t.Errorf("%q: rows before a bad one: %v", native, err)
 		}
 	}

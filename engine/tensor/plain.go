@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 )
 
@@ -47,8 +48,13 @@ func (f PlainFormat) DecodeRow(dst []float32, m *Matrix, row int) {
 
 // Float32s returns the elements of a BF16, F16 or F32 tensor as float32, newly
 // allocated. It errs on any other dtype.
-func (t Tensor) Float32s() ([]float32, error) {
-	out := make([]float32, t.Elements())
+func (t Tensor) Float32s() ([]float32, error) { return t.AppendFloat32s(nil) }
+
+// AppendFloat32s appends what Float32s returns to dst.
+func (t Tensor) AppendFloat32s(dst []float32) ([]float32, error) {
+	n := int(t.Elements())
+	dst = slices.Grow(dst, n)
+	out := dst[len(dst) : len(dst)+n]
 	switch t.DType {
 	case F32:
 		for i := range out {
@@ -65,7 +71,7 @@ func (t Tensor) Float32s() ([]float32, error) {
 	default:
 		return nil, fmt.Errorf("tensor: %s: want BF16, F16 or F32", t.Info)
 	}
-	return out, nil
+	return dst[:len(dst)+n], nil
 }
 
 // F16ToF32Bytes widens F16 elements to float32, each exactly, newly allocated.

@@ -16,7 +16,8 @@ import (
 type Maker struct {
 	ref    *reference.Reference
 	byName map[string]*Step
-	recipe string // for errors
+	recipe string    // for errors
+	rooms  sync.Pool // *[]float32, for decoded rows
 }
 
 // NewMaker returns a maker of the matrices of steps.
@@ -30,6 +31,9 @@ func NewMaker(ref *reference.Reference, steps []Step, recipe string) *Maker {
 
 // Tensor returns a parameter that no recipe changes.
 func (k *Maker) Tensor(name string) (tensor.Tensor, error) { return k.ref.Tensor(name) }
+
+// Prefetch says that a parameter's stored bytes are needed soon.
+func (k *Maker) Prefetch(name string) { k.ref.Prefetch(name) }
 
 // Release says that a parameter's stored bytes are not needed soon: memory
 // that the system spends on the file's pages can go elsewhere.
@@ -144,10 +148,16 @@ func (k *Maker) rows(s *Step, from, to int) (*tensor.Matrix, error) {
 
 // quantize makes rows of an affine matrix.
 func (k *Maker) quantize(s *Step, p affine.Params, from, to int) (*tensor.Matrix, error) {
-	w, err := k.ref.Float32Rows(s.Name, from, to)
+	room, _ := k.rooms.Get().(*[]float32)
+	if room == nil {
+		room = new([]float32)
+	}
+	defer k.rooms.Put(room)
+	w, err := k.ref.Float32Rows(s.Name, from, to, *room)
 	if err != nil {
 		return nil, err
 	}
+	*room = w
 	m, err := affine.NewMatrix(p, to-from, s.Shape[1])
 	if err == nil {
 		err = m.QuantizeRows(s.Encoder, 0, w)

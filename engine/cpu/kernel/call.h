@@ -59,6 +59,10 @@ static inline void call_log_softmax(const struct kernels *k, float *x, long n) {
   k->log_softmax(x, n);
 }
 
+static inline int call_quantize(const struct kernels *k, const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *scales, uint16_t *biases) {
+  return k->quantize(x, groups, size, bits, even, codes, scales, biases);
+}
+
 static inline void call_exp(const struct kernels *k, float *x, long n) {
   k->exp(x, n);
 }

@@ -3,6 +3,7 @@
 // the matrix product, which must fit the set's registers: ROWS rows of WIDE
 // vectors of LANES floats; and includes this.
 #include "format.h"
+#include "quantize.h"
 
 typedef float vt __attribute__((vector_size(4 * LANES)));
 #define COLUMNS (LANES * WIDE) // of a tile
@@ -516,6 +517,21 @@ STATIC void log_softmax(float *x, long n) {
   for (i = 0; i < n; i++) x[i] -= lse;
 }
 
+STATIC int quantize(const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *s, uint16_t *z) {
+#define CASE(b) \
+  case b: return even ? quantize_groups(x, groups, size, b, 1, codes, s, z) : quantize_groups(x, groups, size, b, 0, codes, s, z)
+  switch (bits) {
+    CASE(2);
+    CASE(3);
+    CASE(4);
+    CASE(5);
+    CASE(6);
+    CASE(8);
+  }
+#undef CASE
+  return 0;
+}
+
 const struct kernels TABLE = {
-  NAME, matmul, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps,
+  NAME, matmul, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize,
 };

@@ -14,6 +14,8 @@ package kernel
 // #cgo nocallback call_index_scores
 // #cgo noescape call_pool
 // #cgo nocallback call_pool
+// #cgo noescape call_quantize
+// #cgo nocallback call_quantize
 // #include <stdlib.h>
 // #include "call.h"
 import "C"
@@ -50,6 +52,9 @@ func i32(v []int32) *C.int32_t { return (*C.int32_t)(unsafe.Pointer(unsafe.Slice
 func i64(v []int64) *C.int64_t { return (*C.int64_t)(unsafe.Pointer(unsafe.SliceData(v))) }
 func u32(v []uint32) *C.uint32_t {
 	return (*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(v)))
+}
+func u16(v []uint16) *C.uint16_t {
+	return (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(v)))
 }
 func u8(v []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(v))) }
 
@@ -133,3 +138,20 @@ func (s *Set) LogSoftmax(x []float32) { C.call_log_softmax(s.k, f32(x), C.long(l
 // Exp replaces x by e^x within 1.02 ULP; below −87.33654 it is 0, above 88.72283
 // it stays just under 2^128.
 func (s *Set) Exp(x []float32) { C.call_exp(s.k, f32(x), C.long(len(x))) }
+
+// Quantize quantizes len(scales) groups of x as engine/affine does, by its GPU
+// rule or, where even, its CPU rule: codes of bits bits packed one group after
+// the other, scales and biases as BF16. len(x) is a multiple of len(scales) and
+// a group's size one of 16, up to 128. It returns false, and leaves the rest
+// unspecified, where a weight is not finite or a group has no scale.
+func (s *Set) Quantize(bits int, even bool, x []float32, codes []byte, scales, biases []uint16) bool {
+	if len(scales) == 0 {
+		return true
+	}
+	e := C.int(0)
+	if even {
+		e = 1
+	}
+	return C.call_quantize(s.k, f32(x), C.long(len(scales)), C.int(len(x)/len(scales)), C.int(bits), e,
+		u8(codes), u16(scales), u16(biases)) != 0
+}

@@ -34,3 +34,6 @@ func (*Set) Sinkhorn(_, _, _ []float32, _ [3]float32, _, _ int, _ float32, _, _ 
 func (*Set) SwiGLU(_, _ []float32, _, _ float32) { panic(none) }
 func (*Set) LogSoftmax([]float32)                { panic(none) }
 func (*Set) Exp([]float32)                       { panic(none) }
+func (*Set) Quantize(_ int, _ bool, _ []float32, _ []byte, _, _ []uint16) bool {
+	panic(none)
+}
