@@ -361,3 +361,26 @@ func affineSize(w *kernel.Matrix, r int, x []float32) float64 {
 	_, size := dot64(row, x)
 	return size
 }
+
+// Rows of every format, decoded by the vector kernels, are those of the format
+// itself; −0 may be 0.
+func TestDecodeKernels(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 8))
+	for _, f := range formats() {
+		const rows, cols = 5, 256
+		m := fill(rng, f, rows, cols)
+		want := make([]float32, rows*cols)
+		for r := range rows {
+			decodeRow(want[r*cols:(r+1)*cols], &m, r)
+		}
+		for _, set := range vectorSets(t) {
+			got := make([]float32, 3*cols)
+			set.Decode(&m, 1, 4, got)
+			for i, w := range want[cols : 4*cols] {
+				if got[i] != w && !(got[i] != got[i] && w != w) {
+					t.Fatalf("%s, %+v: weight %d is %v, want %v", set.Name(), f, i, got[i], w)
+				}
+			}
+		}
+	}
+}

@@ -211,7 +211,7 @@ func (r *Reference) bf16(p param, from, to int) (tensor.Tensor, error) {
 }
 
 // Float32 returns the same values as Tensor, decoded straight to float32, newly
-// allocated: [rows·cols] for a matrix. It errs as Tensor does, and on a tensor
+// allocated: [rows·cols] for a matrix. The FP4 code of −0 may come out as 0. It errs as Tensor does, and on a tensor
 // that is not floating point.
 func (r *Reference) Float32(name string) ([]float32, error) {
 	p, err := r.param(name)
@@ -248,7 +248,7 @@ func (r *Reference) Float32Rows(name string, from, to int, dst []float32) ([]flo
 func (r *Reference) float32s(p param, from, to int, dst []float32) ([]float32, error) {
 	out := slices.Grow(dst[:0], (to-from)*p.Shape[1])[:(to-from)*p.Shape[1]]
 	b, err := r.stored(p, from, to)
-	if err == nil {
+	if err == nil && !b.decodeVectors(out) {
 		err = decode(b, asBits(out))
 	}
 	if err != nil {

@@ -24,6 +24,12 @@ static inline void call_matvec(const struct kernels *k, struct shape s, const ui
   k->matvec(&w, r0, r1, x, xsum, y);
 }
 
+static inline void call_decode(const struct kernels *k, struct shape s, const uint8_t *codes, const uint8_t *scales,
+                               const uint8_t *biases, long r0, long r1, float *out) {
+  struct matrix w = matrix_of(s, codes, scales, biases);
+  k->decode(&w, r0, r1, out);
+}
+
 static inline void call_attend(const struct kernels *k, const float *q, const int64_t *lane, int lanes, long d,
                                const float *b0, const float *b1, const float *b2, const uint32_t *ids,
                                const uint32_t *see, long n, const float *sinks, float scale, float *o, float *room) {

@@ -40,6 +40,41 @@ INLINE void decode_rows(const struct matrix *w, int kind, int bits, long r, long
   }
 }
 
+// decode_all writes rows r .. r1-1 of w as floats.
+INLINE void decode_all(const struct matrix *w, int kind, int bits, long r, long r1, float *out) {
+  long bytes = row_bytes(w), group = kind == K_AFFINE ? w->group : kind >= K_MXFP4 ? 32 : 16;
+  for (; r < r1; r++)
+    for (long c = 0; c < w->cols; c += group) {
+      float s, b;
+      params(w, kind, r, c / group, &s, &b);
+      for (long k = c; k < c + group && k < w->cols; k += 16, out += 16) {
+        vf t;
+        quants16(kind, bits, w->codes + r * bytes, k / 16, &t);
+        if (kind == K_AFFINE) t = t * s + b; // the product is exact
+        else if (kind >= K_MXFP4) t = t * s;
+        STORE(out, t);
+      }
+    }
+}
+
+STATIC void decode(const struct matrix *w, long r, long r1, float *out) {
+  switch (w->kind) {
+  case K_F32: decode_all(w, K_F32, 0, r, r1, out); break;
+  case K_BF16: decode_all(w, K_BF16, 0, r, r1, out); break;
+  case K_MXFP4: decode_all(w, K_MXFP4, 4, r, r1, out); break;
+  case K_MXFP8: decode_all(w, K_MXFP8, 8, r, r1, out); break;
+  default:
+    switch (w->bits) {
+    case 2: decode_all(w, K_AFFINE, 2, r, r1, out); break;
+    case 3: decode_all(w, K_AFFINE, 3, r, r1, out); break;
+    case 4: decode_all(w, K_AFFINE, 4, r, r1, out); break;
+    case 5: decode_all(w, K_AFFINE, 5, r, r1, out); break;
+    case 6: decode_all(w, K_AFFINE, 6, r, r1, out); break;
+    default: decode_all(w, K_AFFINE, 8, r, r1, out); break;
+    }
+  }
+}
+
 STATIC void decode_panel(const struct matrix *w, long r, long r1, float *panel) {
   switch (w->kind) {
   case K_F32: decode_rows(w, K_F32, 0, r, r1, panel); break;
@@ -533,5 +568,5 @@ STATIC int quantize(const float *x, long groups, int size, int bits, int even, u
 }
 
 const struct kernels TABLE = {
-  NAME, matmul, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize,
+  NAME, matmul, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize, decode,
 };

@@ -62,6 +62,8 @@ struct kernels {
   // CPU rule) and not away from zero. 0 where a weight or a scale is not finite.
   int (*quantize)(const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *scales,
                   uint16_t *biases);
+  // decode: rows r0 .. r1-1 of w as floats [r1-r0, cols].
+  void (*decode)(const struct matrix *w, long r0, long r1, float *out);
 };
 
 // kernels_for returns the best set that this machine runs, or the named one,

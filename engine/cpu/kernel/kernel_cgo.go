@@ -8,6 +8,8 @@ package kernel
 // #cgo nocallback call_matmul
 // #cgo noescape call_matvec
 // #cgo nocallback call_matvec
+// #cgo noescape call_decode
+// #cgo nocallback call_decode
 // #cgo noescape call_attend
 // #cgo nocallback call_attend
 // #cgo noescape call_index_scores
@@ -79,6 +81,12 @@ func (s *Set) MatMul(a *MatMul) {
 // each group where W is affine.
 func (s *Set) MatVec(w *Matrix, from, to int, x, xsum, y []float32) {
 	C.call_matvec(s.k, w.shape(), u8(w.Codes), u8(w.Scales), u8(w.Biases), C.long(from), C.long(to), f32(x), f32(xsum), f32(y))
+}
+
+// Decode writes the rows from <= r < to of w to out, [to-from, Cols], as its
+// format decodes them.
+func (s *Set) Decode(w *Matrix, from, to int, out []float32) {
+	C.call_decode(s.k, w.shape(), u8(w.Codes), u8(w.Scales), u8(w.Biases), C.long(from), C.long(to), f32(out))
 }
 
 // Attend runs a.

@@ -19,6 +19,7 @@ const none = "kernel: called without cgo" // unreachable: For gave no Set
 func (*Set) Name() string                                              { panic(none) }
 func (*Set) MatMul(*MatMul)                                            { panic(none) }
 func (*Set) MatVec(*Matrix, int, int, []float32, []float32, []float32) { panic(none) }
+func (*Set) Decode(*Matrix, int, int, []float32)                       { panic(none) }
 func (*Set) Attend(*Attend)                                            { panic(none) }
 func (*Set) IndexScores(_, _ []float32, _, _, _ int, _ []float32, _ int, _, _ []float32) {
 	panic(none)
