@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -155,6 +156,62 @@ func compareFiles(t *testing.T, want, got map[string]string) {
 	for name := range got {
 		if _, ok := want[name]; !ok {
 			t.Errorf("%s is left over", name)
+		}
+	}
+}
+
+// Bundles score what transformers gives for them in float32, on their weights
+// dequantized to float32: the figures of interop/torch.json, whose making is
+// `make interop-torch`.
+func TestTransformersOnBundles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this scores 20 windows")
+	}
+	var want struct {
+		Bundles map[string]struct {
+			NLL []float64 `json:"nll"`
+		} `json:"bundles"`
+	}
+	data, err := os.ReadFile(filepath.Join("..", "..", "interop", "torch.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &want)
+	}
+	if err != nil || len(want.Bundles) != 4 {
+		t.Fatalf("%d bundles, error %v", len(want.Bundles), err)
+	}
+	dir := t.TempDir()
+	var folders []string
+	for name := range want.Bundles {
+		out := filepath.Join(dir, "built-"+name)
+		if err := run(io.Discard, io.Discard, []string{"build", "--source", "reference", "--recipe", name, "--out", out}); err != nil {
+			t.Fatal(err)
+		}
+		folders = append(folders, out)
+	}
+	if err := run(io.Discard, io.Discard, []string{"eval", "--windows", "1", "--variants", strings.Join(folders, ","), "--out", dir}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := results.Read(filepath.Join(dir, "ledger.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range want.Bundles {
+		at := 0
+		for _, s := range c.Scores {
+			if s.Variant != "built-"+name {
+				continue
+			}
+			sum := 0.0
+			for _, v := range s.NLL {
+				sum += float64(v)
+			}
+			if got := sum / float64(len(s.NLL)); at >= len(w.NLL) || !(math.Abs(got-w.NLL[at]) <= 5e-4) {
+				t.Errorf("%s, %s: NLL %.6f, transformers has %v", name, s.Text, got, w.NLL)
+			}
+			at++
+		}
+		if at != len(w.NLL) || at != 4 {
+			t.Errorf("%s: %d windows, transformers has %d", name, at, len(w.NLL))
 		}
 	}
 }

@@ -43,7 +43,7 @@ beside the old files, never over a file. No runtime loads a name that ends so;
 the commands that put them in place are printed.`,
 		Example: `  assay verify Flash-g64-n8-e4
   assay verify Flash-g64-n8-e4 --source DeepSeek-V4-Flash
-  assay verify download --runtime mlx-lm-0.32.0 --fix`,
+  assay verify download --runtime mlx-lm-0.31.3 --fix`,
 		Args: oneFolder,
 		RunE: func(c *cobra.Command, args []string) error { return runVerify(c, args[0], o) },
 	}

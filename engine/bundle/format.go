@@ -18,7 +18,7 @@ import (
 // It errs on tensors that do not belong together and on what MLX has no kernel
 // for.
 // Source: ml-explore/mlx mlx/ops.cpp, validate_quantized_input; ml-explore/mlx-lm
-// mlx_lm/utils.py, infer_quant_config (0.32.1).
+// mlx_lm/utils.py, infer_quant_config (0.32.0).
 func FormatOf(weight, scales tensor.Info, biases *tensor.Info, cols int) (tensor.Format, error) {
 	n := len(weight.Shape)
 	switch {

@@ -1,7 +1,7 @@
 // Package bundle is folders of MLX weights: how each runtime names a model's
 // parameters, how a variant is laid out as tensors and shards and written, and
 // how a folder that anybody made is opened again. It knows no model beyond the
-// name tables in runtimes/; what is wrong with a folder is engine/verify's.
+// name tables in runtimes/; what is wrong with a folder is engine/inspect's.
 package bundle
 
 import (

@@ -28,7 +28,7 @@ func (f Found) affine() bool { return f.Quant.Mode == bundle.ModeAffine }
 const modeNVFP4 = "nvfp4"
 
 // mxQuant returns the mode that uint8 scales with these bits and group size
-// mean, as mlx-lm 0.32.1 and later infer it.
+// mean, as mlx-lm 0.32.0 and later infer it.
 func mxQuant(bits, group int) (bundle.Quant, bool) {
 	switch {
 	case bits == 4 && group == mx.GroupSize:

@@ -67,7 +67,7 @@ func TestLoadersHaveNames(t *testing.T) {
 			t.Errorf("%s is %v (%v)", l.Name, got, err)
 		}
 	}
-	if _, err := LoaderOf("ollama"); err == nil || err.Error() != `inspect: no runtime is named "ollama", want mlx-lm-0.32.0, mlx-lm, mlx-vlm, vmlx` {
+	if _, err := LoaderOf("ollama"); err == nil || err.Error() != `inspect: no runtime is named "ollama", want mlx-lm-0.31.3, mlx-lm, mlx-vlm, vmlx` {
 		t.Error(err)
 	}
 }

@@ -24,10 +24,10 @@ type Loader struct {
 
 // Loaders are the runtimes whose behaviour is known.
 // Source: the MLX format specification, 3.5, 3.6 and 4.1; mlx_lm/utils.py,
-// load_model, of 0.32.0 and of 0.32.1.
+// load_model, of 0.31.3 and of 0.32.2.
 var Loaders = []Loader{
-	{Name: "mlx-lm-0.32.0", Names: "mlx-lm", About: "mlx-lm up to 0.32.0: what no override names has the globals"},
-	{Name: "mlx-lm", Names: "mlx-lm", About: "mlx-lm 0.32.1 and later: what no override names is inferred from shapes", Infers: true},
+	{Name: "mlx-lm-0.31.3", Names: "mlx-lm", About: "mlx-lm up to 0.31.3: what no override names has the globals"},
+	{Name: "mlx-lm", Names: "mlx-lm", About: "mlx-lm 0.32.0 and later: what no override names is inferred from shapes", Infers: true},
 	{Name: "mlx-vlm", Names: "mlx-vlm", About: "mlx-vlm: what no override names has the globals"},
 	{Name: "vmlx", Names: "vmlx", About: "vMLX: what no override names has the globals, or with jang_config.json a guess from shapes", JANG: true},
 }
@@ -186,7 +186,7 @@ func (c *check) checkResolved(l Loader, t target, f Found, out *findings) {
 		return
 	case r.how == "globals":
 		x.ID, x.Found = "S06", c.missText(t)
-		x.Consequence = "up to mlx-lm 0.32.0 the module is built with the globals, " + quantText(r.quant) + "; " + strictText(r.quant, f) + "; 0.32.1 and later infer it"
+		x.Consequence = "up to mlx-lm 0.31.3 the module is built with the globals, " + quantText(r.quant) + "; " + strictText(r.quant, f) + "; 0.32.0 and later infer it"
 		if s, ok := c.declared.modules[t.path]; ok && s.kind == on {
 			x.Found, x.Consequence = "true, which means the globals, "+quantText(r.quant), strictText(r.quant, f)
 		}
@@ -228,7 +228,7 @@ func (c *check) checkInferred(t target, f Found, stored string, out *findings) {
 		return
 	}
 	out.add(Finding{ID: "S06", Severity: Warning, Found: c.missText(t), Wanted: stored, Fix: overrideFix,
-		Consequence: "mlx-lm 0.32.1 and later infer it; up to 0.32.0 the module is built with the globals, " + quantText(g) + "; " + strictText(g, f)}, t.path)
+		Consequence: "mlx-lm 0.32.0 and later infer it; up to 0.31.3 the module is built with the globals, " + quantText(g) + "; " + strictText(g, f)}, t.path)
 }
 
 // badConstants says whether an MX mode is given other numbers than its own.

@@ -180,7 +180,7 @@ func (c *check) countClasses(r *Report) {
 }
 
 // loaderOf returns the first loader that the folder is meant for, or mlx-lm
-// 0.32.0. The one that infers formats would find nothing wrong.
+// 0.31.3. The one that infers formats would find nothing wrong.
 func (c *check) loaderOf() Loader {
 	meant := c.meant()
 	i := slices.IndexFunc(Loaders, func(l Loader) bool { return !l.Infers && l.reads(c.b.spelling) && meant[l.Names] })

@@ -184,10 +184,10 @@ func TestVerdictsDifferByVersion(t *testing.T) {
 	f := healthy(t, grid)
 	f.quantization(t, func(q map[string]any) { delete(q, qb) })
 	r := verify(t, f, Options{})
-	if len(r.Findings) != 1 || !slices.Equal(r.Findings[0].Runtimes, []string{"mlx-lm-0.32.0"}) || r.Worst() != Warning {
+	if len(r.Findings) != 1 || !slices.Equal(r.Findings[0].Runtimes, []string{"mlx-lm-0.31.3"}) || r.Worst() != Warning {
 		t.Errorf("findings %+v", r.Findings)
 	}
-	want := map[string]bool{"mlx-lm-0.32.0": false, "mlx-lm": true, "mlx-vlm": false, "vmlx": false}
+	want := map[string]bool{"mlx-lm-0.31.3": false, "mlx-lm": true, "mlx-vlm": false, "vmlx": false}
 	for _, v := range r.Verdicts {
 		if v.Loads != want[v.Runtime] || v.Text == "" {
 			t.Errorf("%s: %v, %s", v.Runtime, v.Loads, v.Text)
