@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"math"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"assay/engine/shard"
+	"assay/engine/variant"
 	"assay/results"
 )
 
@@ -212,6 +214,27 @@ func TestTransformersOnBundles(t *testing.T) {
 		}
 		if at != len(w.NLL) || at != 4 {
 			t.Errorf("%s: %d windows, transformers has %d", name, at, len(w.NLL))
+		}
+	}
+}
+
+// The grid and native, built from the reference model, verify clean against it.
+func TestGridVerifies(t *testing.T) {
+	folder := filepath.Join("..", "..", "refmodel")
+	for _, name := range append(variant.Grid(), variant.Native) {
+		out := filepath.Join(t.TempDir(), name)
+		if err := run(io.Discard, io.Discard, []string{"build", "--source", folder, "--recipe", name, "--out", out}); err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		if err := run(&text, io.Discard, []string{"verify", out, "--source", folder, "--json"}); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, text.Bytes())
+		}
+		var report struct {
+			Findings []struct{ Severity string }
+		}
+		if err := json.Unmarshal(text.Bytes(), &report); err != nil || len(report.Findings) != 1 || report.Findings[0].Severity != "note" {
+			t.Errorf("%s: %d findings, want the note on the chat template: %v", name, len(report.Findings), err)
 		}
 	}
 }
