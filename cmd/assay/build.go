@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
-	"path/filepath"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -60,7 +59,7 @@ or a file:
 	f.StringVar(&o.source, "source", "", modelHelp)
 	f.StringVar(&o.recipe, "recipe", "", "variant by name, or recipe file (.yaml)")
 	f.StringVar(&o.out, "out", "", "folder to write; a build that was interrupted goes on there")
-	f.StringVar(&o.runtime, "runtime", bundle.DefaultRuntime, "whose names the tensors get: mlx-lm, mlx-vlm, vmlx")
+	f.StringVar(&o.runtime, "runtime", bundle.DefaultRuntime, "whose names the tensors get: "+strings.Join(runtimeNames(), ", "))
 	f.StringVar(&o.layout, "layout", layoutStacked, "stacked: the runtime's names, a layer's experts in one tensor; per-expert: upstream's names, each expert apart")
 	f.BoolVar(&o.mtp, "mtp", false, "keep the multi-token-prediction block, which the runtimes drop when they load")
 	f.Int64Var(&o.shardBytes, "shard-bytes", bundle.ShardBytes, "tensor bytes at which a shard closes")
@@ -69,6 +68,14 @@ or a file:
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be written, and write nothing")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return c
+}
+
+func runtimeNames() []string {
+	var out []string
+	for _, r := range bundle.Runtimes() {
+		out = append(out, r.Name)
+	}
+	return out
 }
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
@@ -127,16 +134,38 @@ func runBuild(c *cobra.Command, o *buildOptions) error {
 		return err
 	}
 	b := &building{opt: o, model: m, recipe: r, steps: steps}
-	if b.layout, err = bundle.NewLayout(steps, options); err != nil {
+	if b.assets, err = assetsOf(m.checkpoint); err != nil {
+		return err
+	}
+	if b.layout, err = newLayout(o, steps, options); err != nil {
 		return err
 	}
 	if o.results != "" {
-		if b.measured, err = measuredOf(o.results, m, r.Name); err != nil {
+		if b.measured, err = measuredOf(o.results, m, r); err != nil {
 			return err
 		}
 	}
 	return b.run(c)
 }
+
+// newLayout lays a plan out, of which a runtime can load as many shards.
+func newLayout(o *buildOptions, steps []variant.Step, options bundle.Options) (*bundle.Layout, error) {
+	l, err := bundle.NewLayout(steps, options)
+	if err != nil {
+		return nil, err
+	}
+	if options.MTP && !slices.ContainsFunc(steps, func(s variant.Step) bool { return s.MTP }) {
+		return nil, usage("--mtp: %s has no multi-token-prediction block", o.source)
+	}
+	if n := len(l.Files(o.shardBytes)); n > mostShards {
+		return nil, usage("shard-bytes %d makes %d shards, want at most %d: mlx-lm opens them all", o.shardBytes, n, mostShards)
+	}
+	return l, nil
+}
+
+// mostShards is how many files mlx-lm can have open, a few left for itself.
+// Source: ml-explore/mlx-lm mlx_lm/utils.py, which raises RLIMIT_NOFILE to 2048.
+const mostShards = 1999
 
 // building is a build that is planned.
 type building struct {
@@ -146,6 +175,7 @@ type building struct {
 	steps    []variant.Step
 	layout   *bundle.Layout
 	measured *measured // nil without --results
+	assets   []bundle.File
 }
 
 func (b *building) run(c *cobra.Command) error {
@@ -154,21 +184,24 @@ func (b *building) run(c *cobra.Command) error {
 	var last bundle.Progress
 	job := bundle.Job{
 		Dir: b.opt.out, Layout: b.layout, Weights: variant.NewMaker(b.model.source.Reference, b.steps, b.recipe.Name),
-		Key:        fmt.Sprintf("%s\n%s\n%+v", b.model.source.Digest, b.recipe.Name, b.recipe.Rules),
+		Key:        b.model.source.Digest + "\n" + b.recipe.Text(),
 		ShardBytes: b.opt.shardBytes, Files: b.files,
 		Progress: func(s bundle.Progress) { last = s; p.build(s) },
 	}
+	what := "is built"
 	err := job.Build(c.Context())
+	if errors.Is(err, shard.ErrFinished) {
+		what = "is there already, every shard with its digest"
+		err = job.Recheck(c.Context())
+	}
 	p.end()
 	switch {
-	case errors.Is(err, shard.ErrFinished):
-		return b.print(c.OutOrStdout(), "is there already", bundle.Progress{}, 0)
 	case errors.Is(err, context.Canceled):
 		return codedError{exitInterrupt, fmt.Errorf("interrupted; the same command goes on from %s", b.opt.out)}
 	case err != nil:
 		return err
 	}
-	return b.print(c.OutOrStdout(), "is built", last, time.Since(started))
+	return b.print(c.OutOrStdout(), what, last, time.Since(started))
 }
 
 // buildJSON is what assay build --json prints.
@@ -211,12 +244,12 @@ func summary(o *buildOptions, r variant.Recipe, steps []variant.Step, l *bundle.
 
 func (b *building) print(w io.Writer, what string, last bundle.Progress, took time.Duration) error {
 	s := summary(b.opt, b.recipe, b.steps, b.layout)
-	s.Seconds, s.Weights = took.Seconds(), last.Weights
+	s.Seconds = took.Seconds()
 	if b.opt.json {
 		return printJSON(w, s)
 	}
 	rate := ""
-	if took > time.Second && last.Weights > 0 {
+	if s.Weights = last.Weights; took > time.Second && last.Weights > 0 {
 		rate = fmt.Sprintf(", %s, %.3f G weights/s", took.Round(time.Second), float64(last.Weights)/1e9/took.Seconds())
 	}
 	_, err := fmt.Fprintf(w, "%s %s: %s, %d bytes of tensors (%s) in %d shards%s\n", b.opt.out, what, s.Recipe, s.Bytes, size(s.Bytes), s.Shards, rate)
@@ -234,7 +267,7 @@ func dryRun(w io.Writer, o *buildOptions, options bundle.Options, r variant.Reci
 	if err != nil {
 		return err
 	}
-	l, err := bundle.NewLayout(steps, options)
+	l, err := newLayout(o, steps, options)
 	if err != nil {
 		return err
 	}
@@ -263,38 +296,19 @@ func dryRun(w io.Writer, o *buildOptions, options bundle.Options, r variant.Reci
 	}
 	fmt.Fprintf(w, "%d tensors in %d shards of %d bytes with their headers, %.3f bits per weight; nothing was written.\n",
 		s.Tensors, s.Shards, s.FileBytes, s.BitsWeight)
+	if entries, _ := os.ReadDir(o.out); len(entries) > 0 {
+		fmt.Fprintf(w, "%s is not empty: a build goes on there if this one was interrupted in it, and refuses otherwise.\n", o.out)
+	}
 	if s.FileBytes > s.FreeBytes {
 		_, err = fmt.Fprintf(w, "There is not enough space: %s more is needed.\n", size(s.FileBytes-s.FreeBytes))
 	}
 	return err
 }
 
-// assets are the small files that a bundle takes over from its source.
-var assets = []string{"tokenizer*", "special_tokens_map.json", "generation_config.json", "chat_template*", "*.jinja",
-	"vocab.json", "merges.txt", "*.tiktoken", "LICENSE*"}
-
 // files makes all small files of the bundle, config.json last: a folder without
 // it is no bundle yet.
 func (b *building) files(shards map[string]string) ([]bundle.File, error) {
-	names, err := b.model.checkpoint.List()
-	if err != nil {
-		return nil, err
-	}
-	var out []bundle.File
-	for _, name := range names {
-		wanted := slices.ContainsFunc(assets, func(pattern string) bool {
-			ok, _ := path.Match(pattern, name)
-			return ok
-		})
-		if !wanted {
-			continue
-		}
-		data, err := b.model.checkpoint.File(name)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, bundle.File{Name: name, Data: data})
-	}
+	out := slices.Clone(b.assets)
 	manifest, err := b.manifest(shards).Marshal()
 	if err != nil {
 		return nil, err
@@ -310,11 +324,8 @@ func (b *building) files(shards map[string]string) ([]bundle.File, error) {
 func (b *building) manifest(shards map[string]string) bundle.Manifest {
 	t := tool()
 	m := bundle.Manifest{
-		Tool: "assay " + t.Version + " " + t.Commit, Recipe: b.recipe.Name, Encoder: variant.Sum(b.steps).Encoder,
+		Tool: "assay " + t.Version + " " + t.Commit + map[bool]string{true: ", changed since"}[t.Dirty], Recipe: b.recipe.Name, Rules: b.recipe.Text(), Encoder: variant.Sum(b.steps).Encoder,
 		Runtime: b.layout.Runtime.Name, Layout: b.opt.layout, MTP: b.layout.MTP, Bytes: b.layout.Bytes(), Shards: shards,
-	}
-	if filepath.Ext(b.opt.recipe) != "" {
-		m.Rules = fmt.Sprintf("%+v", b.recipe.Rules)
 	}
 	m.Source.Name, m.Source.Fingerprint = b.model.name, b.model.source.Digest
 	return m

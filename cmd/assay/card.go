@@ -19,9 +19,9 @@ type measured struct {
 	row results.Row
 }
 
-// measuredOf reads a recipe's figures from the ledger of a run on the same
-// weights.
-func measuredOf(dir string, m *model, recipe string) (*measured, error) {
+// measuredOf reads the figures of a recipe, told by its digest, from the ledger
+// of a run on the same weights.
+func measuredOf(dir string, m *model, recipe variant.Recipe) (*measured, error) {
 	path := filepath.Join(dir, "ledger.jsonl")
 	c, err := results.Read(path)
 	if err != nil {
@@ -34,13 +34,19 @@ func measuredOf(dir string, m *model, recipe string) (*measured, error) {
 	if c.Run.Model.Digest != digest {
 		return nil, fmt.Errorf("%s: figures of other weights (%s, digest %.12s), want those of %s (%.12s)", path, c.Run.Model.Name, c.Run.Model.Digest, m.name, digest)
 	}
+	src := m.source
+	src.Digest = digest
+	v, err := variant.New(src, recipe)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := results.Table(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	i := slices.IndexFunc(rows, func(r results.Row) bool { return r.Variant.Name == recipe })
+	i := slices.IndexFunc(rows, func(r results.Row) bool { return r.Variant.Digest == v.Digest() })
 	if i < 0 || !rows[i].Summary.KL.Known() {
-		return nil, fmt.Errorf("%s: no complete figures of %s", path, recipe)
+		return nil, fmt.Errorf("%s: no complete figures of %s as it is now: score it by `assay eval --variants %s`", path, recipe.Name, recipe.Name)
 	}
 	return &measured{c.Run, rows[i]}, nil
 }
@@ -59,11 +65,12 @@ func (b *building) card() []byte {
 	if s.Encoder != "" {
 		fmt.Fprintf(&w, "Scales and biases of affine matrices are BF16, chosen by the encoder `%s`.\n", s.Encoder)
 	}
-	mtp := "left out"
-	if b.layout.MTP {
-		mtp = "kept under upstream's names"
+	switch {
+	case b.layout.MTP:
+		fmt.Fprintf(&w, "The multi-token-prediction block is kept under upstream's names: %d bytes without it, %d with it.\n", s.BytesMain, s.BytesMTP)
+	case s.BytesMTP > s.BytesMain:
+		fmt.Fprintf(&w, "The multi-token-prediction block is left out: %d bytes without it, %d with it.\n", s.BytesMain, s.BytesMTP)
 	}
-	fmt.Fprintf(&w, "The multi-token-prediction block is %s: %d bytes without it, %d with it.\n", mtp, s.BytesMain, s.BytesMTP)
 	names := "Tensors are named as " + s.Runtime + " names them after its `sanitize`, a layer's experts stacked"
 	if b.layout.PerExpert {
 		names = "Tensors keep upstream's names, each expert apart; " + s.Runtime + " renames and stacks them when it loads"
@@ -76,7 +83,7 @@ func (b *building) card() []byte {
 // write says what was measured, or that nothing was.
 func (m *measured) write(w *bytes.Buffer) {
 	if m == nil {
-		w.WriteString("Not measured: the bundle was built without results. `assay eval` measures it.\n")
+		w.WriteString("Not measured: the bundle was built without `--results`. `assay eval --variants RECIPE --out DIR` measures the recipe, whose weights these are, and `assay build` with `--results DIR` writes the figures here.\n")
 		return
 	}
 	s, p, e := m.row.Summary, m.run.Protocol, m.run.Engine

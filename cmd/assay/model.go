@@ -53,6 +53,9 @@ func openConfig(name string) (*model, error) {
 	if err := m.parse(data); err != nil {
 		return nil, err
 	}
+	if m.config.Bundle {
+		return nil, isBundle(name)
+	}
 	return m, m.native(name)
 }
 
@@ -110,7 +113,7 @@ func (m *model) parse(data []byte) error {
 	}
 	m.config, m.params = c, dsv4.Params(c)
 	if m.name != referenceModel && m.name != flashModel {
-		m.name = filepath.Base(filepath.Clean(m.name))
+		m.name = baseName(m.name)
 	}
 	return nil
 }
@@ -153,13 +156,18 @@ func openModel(name string, identity func(*checkpoint.Checkpoint) (string, error
 	}
 	if m.config.Bundle {
 		m.close()
-		return nil, usage("model %s is an MLX bundle: score it with --variants %s beside the checkpoint that it was made from, or see assay verify", name, name)
+		return nil, isBundle(name)
 	}
 	if m.source, err = dsv4.Source(ck, func() (string, error) { return identity(ck) }); err != nil {
 		m.close()
 		return nil, fmt.Errorf("model %s: %w", name, err)
 	}
 	return m, nil
+}
+
+// isBundle is the error for a bundle where a checkpoint belongs.
+func isBundle(name string) error {
+	return usage("model %s is an MLX bundle: score it with --variants %s beside the checkpoint that it was made from, or see assay verify", name, name)
 }
 
 // tokenizer loads the model's tokenizer.json.

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -126,7 +124,7 @@ func planSynth(o *synthOptions) (*synthetic, error) {
 		return nil, err
 	}
 	s.params = renumbered(dsv4.Params(s.config), m.params, s.layers)
-	if s.assets, err = assetsOf(o.model); err != nil {
+	if s.assets, err = smallFiles(o.model); err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{"README.md": s.card()}
@@ -156,18 +154,12 @@ func renumbered(params, of []tensor.Param, layers []int) []tensor.Param {
 	return params
 }
 
-// assetsOf returns the tokenizer and other small files of a model, of those
-// that a bundle would take over.
-func assetsOf(name string) (map[string][]byte, error) {
+// smallFiles returns the tokenizer and other small files of a model, of those
+// that a bundle would take over. A folder may have a config and no weights.
+func smallFiles(name string) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	if name == flashModel {
 		return out, nil
-	}
-	wanted := func(file string) bool {
-		return slices.ContainsFunc(assets, func(pattern string) bool {
-			ok, _ := path.Match(pattern, file)
-			return ok
-		})
 	}
 	if name == referenceModel {
 		ck, err := openCheckpoint(name)
@@ -175,26 +167,18 @@ func assetsOf(name string) (map[string][]byte, error) {
 			return nil, err
 		}
 		defer ck.Close()
-		names, err := ck.List()
-		if err != nil {
-			return nil, err
+		files, err := assetsOf(ck)
+		for _, f := range files {
+			out[f.Name] = f.Data
 		}
-		for _, file := range names {
-			if !wanted(file) {
-				continue
-			}
-			if out[file], err = ck.File(file); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
+		return out, err
 	}
 	entries, err := os.ReadDir(name)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		if info, err := os.Stat(filepath.Join(name, e.Name())); err != nil || !info.Mode().IsRegular() || !wanted(e.Name()) {
+		if info, err := os.Stat(filepath.Join(name, e.Name())); err != nil || !info.Mode().IsRegular() || !isAsset(e.Name()) {
 			continue
 		}
 		if out[e.Name()], err = os.ReadFile(filepath.Join(name, e.Name())); err != nil {

@@ -24,24 +24,43 @@ func (m *model) variants(list string) (reference *variant.Variant, others []*var
 		return nil, nil, err
 	}
 	seen := map[string]bool{}
-	for _, item := range strings.Split(list, ",") {
-		v, err := m.variant(strings.TrimSpace(item))
-		if err != nil {
-			return nil, nil, err
+	for _, item := range items(list) {
+		v := reference
+		if item != variant.BF16 {
+			if v, err = m.variant(item); err != nil {
+				return nil, nil, err
+			}
+			others = append(others, v)
 		}
 		if seen[v.Name()] {
 			return nil, nil, usage("variant: %s is named twice", v.Name())
 		}
-		if seen[v.Name()] = true; v.Name() != variant.BF16 {
-			others = append(others, v)
-		}
+		seen[v.Name()] = true
 	}
 	return reference, others, nil
 }
 
-// variant makes the variant of one item of a list.
+// items cuts a list at its commas, but for the name of one folder that has some.
+func items(list string) []string {
+	if isDir(list) {
+		return []string{list}
+	}
+	var out []string
+	for _, item := range strings.Split(list, ",") {
+		out = append(out, strings.TrimSpace(item))
+	}
+	return out
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// variant makes the variant of one item of a list. What is a recipe's name is
+// that recipe, whatever folders there are; ./NAME is the folder.
 func (m *model) variant(item string) (*variant.Variant, error) {
-	if info, err := os.Stat(item); err == nil && info.IsDir() {
+	if _, err := variant.Parse(item); err != nil && isDir(item) {
 		return m.bundle(item)
 	}
 	r, err := recipeOf(item)
@@ -55,7 +74,10 @@ func (m *model) variant(item string) (*variant.Variant, error) {
 func recipeOf(item string) (variant.Recipe, error) {
 	if ext := filepath.Ext(item); ext != ".yaml" && ext != ".yml" {
 		r, err := variant.Parse(item)
-		if err != nil {
+		switch {
+		case err != nil && strings.ContainsRune(item, filepath.Separator):
+			return r, usage("%s: no such folder, and no recipe file (.yaml)", item)
+		case err != nil:
 			return r, codedError{exitUsage, err}
 		}
 		return r, nil
@@ -75,8 +97,8 @@ func recipeOf(item string) (variant.Recipe, error) {
 func recipesOf(list string) ([]variant.Recipe, error) {
 	var out []variant.Recipe
 	seen := map[string]bool{}
-	for _, item := range strings.Split(list, ",") {
-		r, err := recipeOf(strings.TrimSpace(item))
+	for _, item := range items(list) {
+		r, err := recipeOf(item)
 		if err != nil {
 			return nil, err
 		}
@@ -92,25 +114,47 @@ func recipesOf(list string) ([]variant.Recipe, error) {
 // bundle opens a folder as a variant of m, whose config and tokenizer it must
 // have.
 func (m *model) bundle(dir string) (*variant.Variant, error) {
-	b, err := bundle.Open(dir, m.params)
-	if err != nil {
-		return nil, err
+	fail := func(err error) (*variant.Variant, error) {
+		return nil, fmt.Errorf("%s: not a bundle of model %s: %w", dir, m.name, err)
 	}
-	m.bundles = append(m.bundles, b)
-	c, err := dsv4.ParseConfig(b.Config())
+	data, err := configOf(dir)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := dsv4.ParseConfig(data)
 	if err == nil {
 		err = m.config.SameModel(c)
 	}
-	if err == nil {
-		err = m.sameTokenizer(b)
-	}
-	if err == nil {
-		err = m.sameSource(b)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: not a bundle of model %s: %w", dir, m.name, err)
+		return fail(err)
 	}
-	return b.Variant(filepath.Base(filepath.Clean(dir)), m.source.Config)
+	b, err := bundle.Open(dir, m.params)
+	if err != nil {
+		return fail(err)
+	}
+	m.bundles = append(m.bundles, b)
+	if err := errors.Join(m.sameTokenizer(b), m.sameSource(b)); err != nil {
+		return fail(err)
+	}
+	return b.Variant(bundleName(dir), m.source.Config)
+}
+
+// bundleName is what a folder is called as a variant: never as a recipe is.
+func bundleName(dir string) string {
+	name := baseName(dir)
+	if _, err := variant.Parse(name); err == nil {
+		return "bundle:" + name
+	}
+	return name
+}
+
+// baseName returns the last part of a folder's path, also of one that is given
+// as . or ..
+func baseName(dir string) string {
+	if full, err := filepath.Abs(dir); err == nil {
+		dir = full
+	}
+	return filepath.Base(dir)
 }
 
 // sameSource errs if assay built b from another checkpoint.

@@ -2,7 +2,6 @@ package affine
 
 import (
 	"fmt"
-	"sync"
 
 	"assay/engine/cpu/kernel"
 	"assay/engine/tensor"
@@ -67,7 +66,7 @@ func (m *Matrix) QuantizeRows(enc Encoder, first int, w []float32) error {
 	if rows*m.Cols != len(w) || first < 0 || rows > m.Rows-first {
 		return fmt.Errorf("affine: %d weights for row %d on, want rows of [%d, %d]", len(w), first, m.Rows, m.Cols)
 	}
-	if set := vectors(); set != nil && m.quantizeVectors(set, enc, first, w) {
+	if set := kernel.Best(); set != nil && m.quantizeVectors(set, enc, first, w) {
 		return nil
 	}
 	for row := first; row < first+rows; row++ { // which also says what a vector kernel refused
@@ -78,15 +77,6 @@ func (m *Matrix) QuantizeRows(enc Encoder, first int, w []float32) error {
 	}
 	return nil
 }
-
-// vectors returns the kernels of this machine, or nil in a program without.
-var vectors = sync.OnceValue(func() *kernel.Set {
-	set, err := kernel.For("")
-	if err != nil {
-		return nil
-	}
-	return set
-})
 
 // quantizeVectors is QuantizeRows by vector kernels, bit for bit; false is for
 // encoders that they have not, and for weights that are to be refused.

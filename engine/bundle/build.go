@@ -64,9 +64,9 @@ func (l *Layout) Files(limit int64) []shard.File {
 	return shard.Cut(groups, limit)
 }
 
-// Index returns model.safetensors.index.json.
+// Index returns the index of the shards.
 func (l *Layout) Index(files []shard.File) File {
-	return File{"model.safetensors.index.json", shard.Index(files, l.TotalParameters())}
+	return File{shard.IndexName, shard.Index(files, l.TotalParameters())}
 }
 
 // key identifies the bytes of all shards.
@@ -122,8 +122,13 @@ type writing struct {
 	build *shard.Build
 	files []shard.File
 	at    map[string]*Module
+	held  int64 // bytes made since the source was last told to let go
 	p     Progress
 }
+
+// releaseBytes is how much is made of one parameter before its source lets the
+// memory of what was read go.
+const releaseBytes = 32 << 20
 
 func (w *writing) report() {
 	if w.job.Progress != nil {
@@ -131,9 +136,8 @@ func (w *writing) report() {
 	}
 }
 
-// shards writes all that are pending. One is made durable while the next is
-// filled.
-func (w *writing) shards(ctx context.Context) (err error) {
+// shards writes all that are pending.
+func (w *writing) shards(ctx context.Context) error {
 	pending, err := w.build.Pending(ctx, func(done, total int64) {
 		w.p = Progress{Stage: "verify", Done: done, Total: total}
 		w.report()
@@ -145,27 +149,7 @@ func (w *writing) shards(ctx context.Context) (err error) {
 	for _, i := range pending {
 		w.p.Done -= w.files[i].Bytes()
 	}
-	committed := make(chan error, 1)
-	committed <- nil
-	for _, i := range pending {
-		out, err := w.build.Shard(i)
-		if err == nil {
-			if err = w.fill(ctx, out, w.files[i]); err != nil {
-				out.Abort()
-			}
-		}
-		if last := <-committed; err == nil {
-			err = last
-			if err != nil {
-				out.Abort()
-			}
-		}
-		if err != nil {
-			return err
-		}
-		go func() { committed <- out.Commit() }()
-	}
-	return <-committed
+	return w.build.Fill(pending, func(i int, out *shard.Writer) error { return w.fill(ctx, out, w.files[i]) })
 }
 
 // prefetchPieces is how many pieces ahead the source is read, about 128 MB of
@@ -232,8 +216,9 @@ func (w *writing) take(out *shard.Writer, p piece, m *tensor.Matrix) error {
 			return err
 		}
 	}
-	if p.last {
+	if w.held += m.Bytes(); p.last || w.held > releaseBytes {
 		w.job.Weights.Release(p.step.Name)
+		w.held = 0
 	}
 	w.p.Done += m.Bytes()
 	w.p.Weights += int64(m.Rows) * int64(m.Cols)
@@ -241,8 +226,8 @@ func (w *writing) take(out *shard.Writer, p piece, m *tensor.Matrix) error {
 	return nil
 }
 
-// inOrder calls produce with 0 to n-1 on as many goroutines as there are cores,
-// and take with each result in that order on this one. The first error ends it,
+// inOrder calls produce with 0 to n-1 on twice as many goroutines as there are
+// cores, and take with each result in that order on this one. The first error ends it,
 // after the calls under way.
 func inOrder[T any](ctx context.Context, n int, produce func(int) (T, error), take func(int, T) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -250,7 +235,7 @@ func inOrder[T any](ctx context.Context, n int, produce func(int) (T, error), ta
 		value T
 		err   error
 	}
-	waiting := make(chan chan result, 2*runtime.GOMAXPROCS(0))
+	waiting := make(chan chan result, 2*runtime.GOMAXPROCS(0)-1)
 	go func() {
 		defer close(waiting)
 		for i := range n {

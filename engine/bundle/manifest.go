@@ -20,9 +20,9 @@ const ManifestSchema = 1
 // Manifest is how a bundle was made.
 type Manifest struct {
 	Schema  int    `json:"schema"`
-	Tool    string `json:"tool"`            // version and commit of assay
-	Recipe  string `json:"recipe"`          // name
-	Rules   string `json:"rules,omitempty"` // of a recipe from a file
+	Tool    string `json:"tool"`   // version and commit of assay
+	Recipe  string `json:"recipe"` // name
+	Rules   string `json:"rules"`  // the recipe as a file, see engine/variant, ParseFile
 	Encoder string `json:"encoder"`
 	Runtime string `json:"runtime"`
 	Layout  string `json:"layout"` // "stacked" or "per-expert"

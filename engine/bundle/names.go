@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,7 +61,7 @@ var runtimes = sync.OnceValue(func() []*Runtime {
 })
 
 // Runtimes returns all runtimes that have a name table, by name.
-func Runtimes() []*Runtime { return runtimes() }
+func Runtimes() []*Runtime { return slices.Clone(runtimes()) }
 
 // RuntimeOf returns a runtime by name. It errs, with the names, on any other.
 func RuntimeOf(name string) (*Runtime, error) {

@@ -33,7 +33,8 @@ type located struct {
 // accepts the names of every runtime and upstream's own, with or without
 // model. and language_model. before them, experts stacked or apart, matrices
 // affine of any width and group, mxfp4, mxfp8, BF16, F16 or F32, and errs on
-// anything that is missing, has another shape, or has a format that MLX has not.
+// anything that is missing, has another shape, is no part of the model, or has a
+// format that MLX has not.
 // A bundle without the MTP block passes.
 func Open(dir string, params []tensor.Param) (*Bundle, error) {
 	ck, err := checkpoint.Open(dir)
@@ -63,6 +64,10 @@ func open(ck *checkpoint.Checkpoint, params []tensor.Param) (*Bundle, error) {
 		return nil, err
 	}
 	b.runtime = f.runtime
+	if f.experts, err = stackSizes(f.runtime, params); err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
 	for _, p := range params {
 		l, err := f.find(p)
 		switch {
@@ -73,8 +78,29 @@ func open(ck *checkpoint.Checkpoint, params []tensor.Param) (*Bundle, error) {
 		}
 		b.byName[p.Name] = l
 		b.steps = append(b.steps, l.step)
+		used[l.weight.Name], used[l.scales], used[l.biases] = true, true, true
+	}
+	for _, n := range ck.Names() {
+		if !used[n] {
+			return nil, fmt.Errorf("tensor %q is no part of this model, as %s names it", n, f.runtime.Name)
+		}
 	}
 	return b, nil
+}
+
+// stackSizes returns how many experts each stack of a runtime holds.
+func stackSizes(r *Runtime, params []tensor.Param) (map[string]int, error) {
+	out := map[string]int{}
+	for _, p := range params {
+		place, err := r.Place(p.Name)
+		if err != nil {
+			return nil, err
+		}
+		if place.Expert >= 0 {
+			out[place.Name]++
+		}
+	}
+	return out, nil
 }
 
 // plain returns a name without the prefixes that runtimes put before it.
@@ -125,6 +151,7 @@ type finder struct {
 	ck      *checkpoint.Checkpoint
 	names   map[string]string
 	runtime *Runtime
+	experts map[string]int // of each stack
 }
 
 // has says whether any tensor of a parameter is there.
@@ -146,6 +173,9 @@ func (f finder) find(p tensor.Param) (located, error) {
 	}
 	if l.weight, err = f.ck.Info(name); err != nil {
 		return l, err
+	}
+	if n := f.experts[place.Name]; n > 0 && (len(l.weight.Shape) != 3 || l.weight.Shape[0] != n) {
+		return l, fmt.Errorf("tensor %q: shape %v, want a stack of %d experts", name, l.weight.Shape, n)
 	}
 	module := plain(place.Module())
 	l.scales, l.biases = f.names[module+".scales"], f.names[module+".biases"]
@@ -197,7 +227,7 @@ func (l *located) rows(shape []int) int {
 		return shape[0]
 	case n == 3 && l.expert < 0:
 		return shape[0] * shape[1]
-	case n == 3 && l.expert < shape[0]:
+	case n == 3:
 		return shape[1]
 	}
 	return -1
@@ -208,9 +238,6 @@ func (l *located) unquantized() error {
 	p, w := l.step.Param, l.weight
 	want := p.Elements()
 	if l.expert >= 0 {
-		if len(w.Shape) != 3 || l.expert >= w.Shape[0] {
-			return fmt.Errorf("tensor %q: shape %v has no expert %d", w.Name, w.Shape, l.expert)
-		}
 		want *= int64(w.Shape[0])
 	}
 	if w.Elements() != want || len(w.Shape) == 0 || len(p.Shape) > 0 && w.Shape[len(w.Shape)-1] != p.Shape[len(p.Shape)-1] {

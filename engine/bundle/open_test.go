@@ -227,7 +227,20 @@ func TestRefusedBundles(t *testing.T) {
 				f.Shape, f.Data = []int{f.Shape[0] - 1, f.Shape[1], f.Shape[2]}, f.Data[:len(f.Data)-n]
 			}
 			return x
-		}, up},
+		}, "want a stack of 8 experts"},
+		{"an expert too many", func(x []tensor.Tensor) []tensor.Tensor {
+			for _, suffix := range []string{".weight", ".scales", ".biases"} {
+				f := find(t, x, up+suffix)
+				n := len(f.Data) / f.Shape[0]
+				f.Shape, f.Data = []int{f.Shape[0] + 1, f.Shape[1], f.Shape[2]}, append(slices.Clone(f.Data), f.Data[:n]...)
+			}
+			return x
+		}, "want a stack of 8 experts"},
+		{"a bias that the model has not", func(x []tensor.Tensor) []tensor.Tensor {
+			f := *find(t, x, "model.norm.weight")
+			f.Name = "model.layers.0.attn.wq_a.bias"
+			return append(x, f)
+		}, `tensor "model.layers.0.attn.wq_a.bias" is no part of this model`},
 		{"rows too few", func(x []tensor.Tensor) []tensor.Tensor {
 			for _, suffix := range []string{".weight", ".scales", ".biases"} {
 				f := find(t, x, "lm_head"+suffix)

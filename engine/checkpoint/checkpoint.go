@@ -183,12 +183,13 @@ func (c *Checkpoint) File(name string) ([]byte, error) {
 	return data, nil
 }
 
-// List returns the names of all files of the folder, sorted.
+// List returns the names of all regular files of the folder, sorted.
 func (c *Checkpoint) List() ([]string, error) {
 	names, err := c.from.list()
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !c.from.regular(n) })
 	slices.Sort(names)
 	return names, nil
 }

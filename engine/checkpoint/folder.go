@@ -20,6 +20,8 @@ const smallFile = 256 << 20
 type folder interface {
 	// list returns the names of the files.
 	list() ([]string, error)
+	// regular says whether a name is a regular file, or leads to one.
+	regular(name string) bool
 	// open returns a whole file of any size, valid until close.
 	open(name string) ([]byte, error)
 	// read returns a small file. Its errors name the file.
@@ -61,6 +63,11 @@ func (d *directory) list() ([]string, error) {
 		names = append(names, e.Name())
 	}
 	return names, nil
+}
+
+func (d *directory) regular(name string) bool {
+	info, err := os.Stat(d.path(name))
+	return err == nil && info.Mode().IsRegular()
 }
 
 // openRegular opens a file that is one: opening a pipe would wait for ever.
@@ -187,6 +194,8 @@ func (m memory) read(name string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+func (m memory) regular(string) bool { return true }
 
 func (m memory) prefetch([]byte) {}
 func (m memory) release([]byte)  {}

@@ -82,15 +82,6 @@ func decode[T word](b blocked, out []T) error {
 	return nil
 }
 
-// vectors returns the kernels of this machine, or nil in a program without.
-var vectors = sync.OnceValue(func() *kernel.Set {
-	set, err := kernel.For("")
-	if err != nil {
-		return nil
-	}
-	return set
-})
-
 // plainFP4 is the largest scale byte under which every FP4 value is a finite
 // BF16 value: 6·2^(252−127) < 2^128. Under the least, 0, they are multiples of
 // 2^-128, which BF16 has down to 2^-133.
@@ -98,7 +89,7 @@ const plainFP4 = 252
 
 // decodeVectors is decode by a vector kernel, for FP4 that needs no refusal.
 func (b blocked) decodeVectors(out []float32) bool {
-	set := vectors()
+	set := kernel.Best()
 	if set == nil || b.native != tensor.FP4 || len(b.scale.Data) == 0 || slices.Max(b.scale.Data) > plainFP4 {
 		return false
 	}

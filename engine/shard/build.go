@@ -147,9 +147,11 @@ func (b *Build) makeFolder() (made []string, err error) {
 		at = filepath.Dir(at)
 	}
 	for _, dir := range slices.Backward(missing) {
-		if err = b.disk.mkdir(dir); err == nil || errors.Is(err, fs.ErrExist) {
+		if err = b.disk.mkdir(dir); err == nil {
 			made = slices.Insert(made, 0, dir)
 			err = b.disk.syncDir(filepath.Dir(dir))
+		} else if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+			err = nil // somebody else made it
 		}
 		if err != nil {
 			return made, b.disk.failed(dir, 0, err)

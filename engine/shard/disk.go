@@ -112,6 +112,19 @@ func (d disk) replace(path, temp string, data []byte) error {
 	return d.syncDir(filepath.Dir(path))
 }
 
+// Replace writes a small file of a finished folder in one step: whoever looks
+// sees the old one or the new one, whole.
+func Replace(dir, name string, data []byte) error {
+	d, path := disk{}, filepath.Join(dir, name)
+	if !plainName(name) {
+		return fmt.Errorf("shard: %q is no name for a file beside the weights", name)
+	}
+	if err := d.replace(path, filepath.Join(dir, temporary(name)), data); err != nil {
+		return d.failed(path, int64(len(data)), err)
+	}
+	return nil
+}
+
 // Free returns the bytes that may still be written where dir is or will be.
 func Free(dir string) (int64, error) {
 	at, err := filepath.Abs(dir)

@@ -188,3 +188,28 @@ func (w *Writer) Abort() {
 		w.fail(errors.New("shard: the file was given up"))
 	}
 }
+
+// Fill writes files of the plan, one after the other: fill appends all of one.
+// While it does, the one before is made to last. The first error ends it, and
+// the file that it was in is taken back.
+func (b *Build) Fill(pending []int, fill func(i int, w *Writer) error) error {
+	committed := make(chan error, 1)
+	committed <- nil
+	for _, i := range pending {
+		w, err := b.Shard(i)
+		if err == nil {
+			if err = fill(i, w); err != nil {
+				w.Abort()
+			}
+		}
+		if last := <-committed; err == nil && last != nil {
+			w.Abort()
+			err = last
+		}
+		if err != nil {
+			return err
+		}
+		go func() { committed <- w.Commit() }()
+	}
+	return <-committed
+}

@@ -57,8 +57,7 @@ func (p *Plan) Write(ctx context.Context, dir string, progress func(Progress)) e
 	return b.Finish()
 }
 
-// writeShards draws the pending files. While one is drawn, the one before it is
-// made to last.
+// writeShards draws the pending files.
 func (p *Plan) writeShards(ctx context.Context, b *shard.Build, pending []int, progress func(Progress)) error {
 	state := Progress{Stage: "write", Total: p.TensorBytes(), Done: p.TensorBytes()}
 	for _, i := range pending {
@@ -71,25 +70,7 @@ func (p *Plan) writeShards(ctx context.Context, b *shard.Build, pending []int, p
 		state.Done += int64(n)
 		progress(state)
 	}
-	commit := make(chan error, 1)
-	commit <- nil
-	for _, i := range pending {
-		w, err := b.Shard(i)
-		if err == nil {
-			if err = p.draw(ctx, w, p.jobs[i], wrote); err != nil {
-				w.Abort()
-			}
-		}
-		if last := <-commit; err == nil && last != nil {
-			w.Abort()
-			err = last
-		}
-		if err != nil {
-			return err
-		}
-		go func() { commit <- w.Commit() }()
-	}
-	return <-commit
+	return b.Fill(pending, func(i int, w *shard.Writer) error { return p.draw(ctx, w, p.jobs[i], wrote) })
 }
 
 // draw fills a file, each parameter by one core.

@@ -22,7 +22,7 @@ rules:                    # the last rule that names a matrix wins; others stay 
 - {format: affine, bits: 8, group_size: 32}
 - {class: routed-expert, format: affine, bits: 3, group_size: 32, encoder: search}
 - {class: routed-expert, layers: "0-2,42", format: native}
-format: affine (bits, group_size, encoder), native (mxfp4 or mxfp8 as stored), bf16
+format: affine (bits, group_size, encoder: mlx-gpu, mlx-cpu, recode, search, lattice), native (mxfp4 or mxfp8 as stored), bf16
 class: embedding, head, attention, compressor, indexer, shared-expert, routed-expert, mtp`
 
 // Layers is a set of main layers.
@@ -60,7 +60,7 @@ func ParseFile(data []byte) (Recipe, error) {
 	if err := d.Decode(&file); errors.Is(err, io.EOF) {
 		return Recipe{}, fmt.Errorf("variant: a recipe needs a name and rules")
 	} else if err != nil {
-		return Recipe{}, fmt.Errorf("variant: %s", strings.ReplaceAll(err.Error(), "\n", ""))
+		return Recipe{}, fmt.Errorf("variant: %s", plainYAML(err))
 	}
 	if d.Decode(new(any)) != io.EOF {
 		return Recipe{}, fmt.Errorf("variant: one recipe a file, found more")
@@ -80,6 +80,13 @@ func ParseFile(data []byte) (Recipe, error) {
 		return Recipe{}, fmt.Errorf("variant: recipe %s has no rules", file.Name)
 	}
 	return r, nil
+}
+
+// plainYAML says what is wrong with a file without naming types of this program.
+func plainYAML(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "")
+	text = regexp.MustCompile(` into [^ ]*variant\.[^ ]*| into [a-z]+( \{.*\})?$`).ReplaceAllString(text, "")
+	return regexp.MustCompile(` not found in type .*`).ReplaceAllString(text, " is no key here")
 }
 
 func (f fileRule) rule() (Rule, error) {
@@ -116,7 +123,52 @@ func (f fileRule) affine(c *Choice) (err error) {
 			return err
 		}
 	}
-	return c.Affine.Validate()
+	return c.check()
+}
+
+// String returns the rule as a recipe file has it, every field named.
+func (r Rule) String() string {
+	var b strings.Builder
+	b.WriteByte('{')
+	if r.Class != "" {
+		fmt.Fprintf(&b, "class: %s, ", r.Class)
+	}
+	if r.Layers != nil {
+		fmt.Fprintf(&b, "layers: %q, ", r.Layers.String())
+	}
+	switch c := r.Choice; {
+	case c.Native:
+		b.WriteString("format: native}")
+	case c.Affine.Bits == 0:
+		b.WriteString("format: bf16}")
+	default:
+		fmt.Fprintf(&b, "format: affine, bits: %d, group_size: %d, encoder: %s}", c.Affine.Bits, c.Affine.GroupSize, c.Encoder)
+	}
+	return b.String()
+}
+
+// String returns the set as a recipe file has it.
+func (l Layers) String() string {
+	var parts []string
+	for _, r := range l {
+		if r.First == r.Last {
+			parts = append(parts, strconv.Itoa(r.First))
+		} else {
+			parts = append(parts, fmt.Sprintf("%d-%d", r.First, r.Last))
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// Text returns the recipe as a file that ParseFile reads back, in one spelling:
+// two recipes that do the same under one name have the same text.
+func (r Recipe) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "name: %s\nrules:\n", r.Name)
+	for _, rule := range r.Rules {
+		fmt.Fprintf(&b, "- %s\n", rule)
+	}
+	return b.String()
 }
 
 // parseLayers reads "0-2,42".

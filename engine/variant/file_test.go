@@ -62,8 +62,16 @@ func TestRules(t *testing.T) {
 	if sum := Sum(steps); sum.GroupSize != 0 || sum.Encoder != "mlx-gpu+recode" {
 		t.Errorf("a mixed plan sums to group size %d and encoder %s", sum.GroupSize, sum.Encoder)
 	}
-	if _, err := r.Plan([]tensor.Param{expert(0)}); err == nil || !strings.Contains(err.Error(), "rule 3 names layers 2 to 3, the model's last is 0") {
-		t.Errorf("layers that are not there: %v", err)
+	if _, err := r.Plan([]tensor.Param{expert(0), head}); err == nil || !strings.Contains(err.Error(), "rule 4 names no matrix of this model: {class: indexer, format: bf16}") {
+		t.Errorf("a rule for nothing: %v", err)
+	}
+	again, err := ParseFile([]byte(r.Text()))
+	if err != nil || !reflect.DeepEqual(again, r) {
+		t.Errorf("%s\nreads as %+v: %v", r.Text(), again, err)
+	}
+	lattice := Recipe{Name: "x", Rules: []Rule{{Choice: Choice{Affine: affine.Params{Bits: 5, GroupSize: 32}, Encoder: affine.Lattice}}}}
+	if _, err := lattice.Plan([]tensor.Param{expert(0), head}); err == nil || !strings.Contains(err.Error(), "encoder lattice is for routed experts in FP4, this is head") {
+		t.Errorf("a lattice for the head: %v", err)
 	}
 }
 
@@ -79,12 +87,14 @@ func TestRefusedFiles(t *testing.T) {
 		rule("{format: mxfp4}"):                           `format "mxfp4", want affine, native or bf16`,
 		rule("{format: bf16, bits: 4}"):                   "takes no bits",
 		rule("{class: norm, format: bf16}"):               `class "norm" is none that can be quantized`,
-		rule("{format: bf16, colour: red}"):               "colour",
+		rule("{format: bf16, colour: red}"):               "field colour is no key here",
 		rule("{layers: 3-1, format: bf16}"):               `layers "3-1"`,
 		rule("{layers: -1, format: bf16}"):                `layers "-1"`,
 		rule("{format: affine, bits: 7, group_size: 32}"): "7 bits",
-		rule("{format: affine, bits: 4, group_size: 32, encoder: magic}"): `encoder "magic"`,
-		rule("{format: affine, bits: four, group_size: 32}"):              "four",
+		rule("{format: affine, bits: 4, group_size: 32, encoder: magic}"):   `encoder "magic"`,
+		rule("{format: affine, bits: 4, group_size: 32, encoder: lattice}"): "5, 6 or 8 bits",
+		"name: x\nrules: {a: b}\n":                           "cannot unmarshal !!map",
+		rule("{format: affine, bits: four, group_size: 32}"): "four",
 	} {
 		if _, err := ParseFile([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want %q", text, err, want)

@@ -19,41 +19,36 @@ type Step struct {
 }
 
 // Plan decides every parameter and reads no weight. It errs on a matrix that
-// cannot take the format of its class, and on layers that the model has not.
+// cannot take the format of its class, and on a rule that names no matrix.
 func (r Recipe) Plan(params []tensor.Param) ([]Step, error) {
-	if err := r.checkLayers(params); err != nil {
-		return nil, err
-	}
 	steps := make([]Step, len(params))
+	seen := make([]bool, len(r.Rules))
 	for i, p := range params {
 		s := Step{Param: p, Bytes: p.Bytes()}
 		if IsMatrix(p) {
-			c := r.choice(p)
+			c := r.choice(p, seen)
 			s.Format, s.Encoder = c.format(p), c.Encoder
-			if err := s.Format.Check(p.Shape[0], p.Shape[1]); err != nil {
+			if err := s.check(); err != nil {
 				return nil, fmt.Errorf("variant: %s: tensor %q: %w", r.Name, p.Name, err)
 			}
 			s.Bytes = tensor.FormatBytes(s.Format, p.Shape[0], p.Shape[1])
 		}
 		steps[i] = s
 	}
+	for i, ok := range seen {
+		if !ok {
+			return nil, fmt.Errorf("variant: %s: rule %d names no matrix of this model: %s", r.Name, i+1, r.Rules[i])
+		}
+	}
 	return steps, nil
 }
 
-// checkLayers errs on a rule for layers of which the model has none.
-func (r Recipe) checkLayers(params []tensor.Param) error {
-	last := -1
-	for _, p := range params {
-		last = max(last, p.Layer)
+// check errs where the matrix cannot have its format.
+func (s Step) check() error {
+	if s.Encoder == affine.Lattice && (s.Class != tensor.RoutedExpert || s.Native == tensor.FP8) {
+		return fmt.Errorf("encoder lattice is for routed experts in FP4, this is %s %s", s.Class, s.Native)
 	}
-	for i, rule := range r.Rules {
-		for _, l := range rule.Layers {
-			if l.Last > last {
-				return fmt.Errorf("variant: %s: rule %d names layers %d to %d, the model's last is %d", r.Name, i+1, l.First, l.Last, last)
-			}
-		}
-	}
-	return nil
+	return s.Format.Check(s.Shape[0], s.Shape[1])
 }
 
 // IsMatrix says whether a parameter is a matrix that has a format: two

@@ -5,6 +5,7 @@
 package variant
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -70,9 +71,10 @@ func Parse(name string) (Recipe, error) {
 	}
 	other, expert := choice(m[2], m[3], encoders[m[1]]), choice(m[2], m[4], encoders[m[1]])
 	if m[1] == "lattice" {
-		if other.Encoder = affine.GPU; expert.Affine.Bits < 5 || expert.Affine.GroupSize != 32 {
-			return Recipe{}, fmt.Errorf("variant: %s: lattice holds FP4 experts exactly, for which it needs 5, 6 or 8 bits and group size 32", name)
-		}
+		other.Encoder, expert.Encoder = affine.GPU, affine.Lattice
+	}
+	if err := expert.check(); err != nil {
+		return Recipe{}, fmt.Errorf("variant: %s: %w", name, err)
 	}
 	return Recipe{Name: name, Rules: []Rule{{Choice: other}, {Class: tensor.RoutedExpert, Choice: expert}}}, nil
 }
@@ -86,6 +88,19 @@ func choice(group, bits string, e affine.Encoder) Choice {
 	}
 	return Choice{Affine: affine.Params{Bits: b, GroupSize: g}, Encoder: e}
 }
+
+// check errs on a choice that holds no weights.
+func (c Choice) check() error {
+	switch {
+	case c.Encoder == affine.Lattice && (c.Affine.Bits < 5 || c.Affine.GroupSize != 32):
+		return errLattice
+	case c.Affine.Bits == 0:
+		return nil
+	}
+	return c.Affine.Validate()
+}
+
+var errLattice = errors.New("lattice holds FP4 experts exactly, for which it needs 5, 6 or 8 bits and group size 32")
 
 // Grid returns the names of the 18 variants: group size 32, 64, 128, other
 // bits 8, 6, 4, expert bits 4, 3.
@@ -101,15 +116,16 @@ func Grid() []string {
 	return out
 }
 
-// choice returns what the recipe does with a matrix.
-func (r Recipe) choice(p tensor.Param) Choice {
+// choice returns what the recipe does with a matrix. It marks in seen the rules
+// that name it.
+func (r Recipe) choice(p tensor.Param, seen []bool) Choice {
 	var c Choice
 	if !p.Class.Quantizable() {
 		return c
 	}
-	for _, rule := range r.Rules {
+	for i, rule := range r.Rules {
 		if (rule.Class == "" || rule.Class == p.Class) && (rule.Layers == nil || rule.Layers.Has(p.Layer)) {
-			c = rule.Choice
+			c, seen[i] = rule.Choice, true
 		}
 	}
 	return c

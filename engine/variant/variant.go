@@ -59,7 +59,7 @@ func New(src Source, r Recipe) (*Variant, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%+v\n", src.Digest, r.Name, r.Rules))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", src.Digest, r.Text()))
 	return &Variant{
 		Weights: NewMaker(src.Reference, steps, r.Name), name: r.Name, config: src.Config, steps: steps,
 		digest: hex.EncodeToString(sum[:]), encoder: Sum(steps).Encoder,

@@ -6,6 +6,8 @@
 // kernel.h; its plain twin is engine/cpu's.
 package kernel
 
+import "sync"
+
 // Kind is how a matrix stores its weights.
 type Kind int
 
@@ -20,6 +22,16 @@ const (
 
 // Names lists all kernel sets, the best first. A machine runs some of them.
 var Names = []string{"avx512", "avx2", "neon", "base"}
+
+// Best returns the best set that this machine runs, or nil in a program without
+// kernels.
+var Best = sync.OnceValue(func() *Set {
+	set, err := For("")
+	if err != nil {
+		return nil
+	}
+	return set
+})
 
 // Lanes is what the columns of a matrix and the channels of a head must be a
 // multiple of.
