@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"assay/engine/bundle"
@@ -13,16 +14,15 @@ import (
 
 // Names of config.json that this package reads.
 const (
-	quantizationKey = "quantization"
-	twinKey         = "quantization_config"
+	quantizationKey = bundle.QuantizationKey
+	twinKey         = bundle.TwinKey
 )
 
 // declared is what config.json says of how modules are quantized.
 type declared struct {
 	there   bool // the key quantization is there
 	globals setting
-	modules map[string]setting // by path
-	info    []string           // keys with a number or text, which no loader looks up
+	modules map[string]setting // by path, and whatever else stands beside the globals
 }
 
 // settingKind is the form of a value.
@@ -31,7 +31,7 @@ type settingKind int
 const (
 	none      settingKind = iota
 	object                // an object of bits, group size and mode
-	off                   // false or null: not quantized
+	off                   // false, null or what else Python takes for false: not quantized
 	on                    // true: the globals
 	malformed             // anything else
 )
@@ -41,16 +41,8 @@ type setting struct {
 	kind   settingKind
 	quant  bundle.Quant // of an object, with the mode's defaults for what is missing
 	faults []string     // of its form
-	fatal  bool         // a fault on which the loader raises
-}
-
-// modeDefaults are what to_quantized takes for what an entry leaves out.
-// Source: ml-explore/mlx python/mlx/nn/layers/quantized.py, _defaults_for_mode.
-var modeDefaults = map[string]bundle.Quant{
-	bundle.ModeAffine: {GroupSize: 64, Bits: 4, Mode: bundle.ModeAffine},
-	"mxfp4":           {GroupSize: 32, Bits: 4, Mode: "mxfp4"},
-	"mxfp8":           {GroupSize: 32, Bits: 8, Mode: "mxfp8"},
-	modeNVFP4:         {GroupSize: 16, Bits: 4, Mode: modeNVFP4},
+	fatal  bool         // a fault on which the loader raises where it uses the entry
+	absent bool         // of the globals: a key is missing, on which it raises at once
 }
 
 // readDeclared reads the object of the key quantization.
@@ -71,12 +63,7 @@ func readDeclared(config map[string]json.RawMessage) (declared, error) {
 		case "group_size", "bits", "mode":
 			continue
 		}
-		s := readSetting(all[key], false)
-		if s.kind == malformed && !strings.Contains(key, ".") {
-			d.info = append(d.info, key)
-			continue
-		}
-		d.modules[key] = s
+		d.modules[key] = readSetting(all[key], false)
 	}
 	return d, nil
 }
@@ -84,7 +71,7 @@ func readDeclared(config map[string]json.RawMessage) (declared, error) {
 // readSetting reads one entry, or of the whole object the globals.
 func readSetting(raw json.RawMessage, globals bool) setting {
 	switch text := string(bytes.TrimSpace(raw)); {
-	case text == "null" || text == "false":
+	case !globals && isFalse(text):
 		return setting{kind: off}
 	case text == "true":
 		return setting{kind: on}
@@ -95,6 +82,9 @@ func readSetting(raw json.RawMessage, globals bool) setting {
 	if err := json.Unmarshal(raw, &all); err != nil {
 		return setting{kind: malformed, fatal: true, faults: []string{"no object"}}
 	}
+	if len(all) == 0 && !globals {
+		return setting{kind: off}
+	}
 	s := setting{kind: object}
 	mode := bundle.ModeAffine
 	if raw, ok := all["mode"]; ok && json.Unmarshal(raw, &mode) != nil {
@@ -102,7 +92,7 @@ func readSetting(raw json.RawMessage, globals bool) setting {
 	} else if !ok && !globals {
 		s.fault(false, "no mode, which is then affine")
 	}
-	q, known := modeDefaults[mode]
+	q, known := bundle.ModeDefaults(mode)
 	if !known {
 		s.fault(true, fmt.Sprintf("mode %q", clip(mode)))
 		q = bundle.Quant{Mode: mode}
@@ -122,20 +112,33 @@ func readSetting(raw json.RawMessage, globals bool) setting {
 	return s
 }
 
+// isFalse says whether Python takes a JSON value, which is no object, for false.
+func isFalse(text string) bool {
+	switch text {
+	case "null", "false", `""`, "[]":
+		return true
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	return err == nil && n == 0
+}
+
 func (s *setting) fault(fatal bool, text string) {
 	s.fatal = s.fatal || fatal
 	s.faults = append(s.faults, text)
 }
 
 // number reads a whole number; what is missing or null takes the default that
-// is in v, except among the globals, where it raises.
+// is in v, but what is missing among the globals raises.
 func (s *setting) number(all map[string]json.RawMessage, key string, v *int, globals bool) {
 	raw, ok := all[key]
 	switch text := string(raw); {
 	case !ok:
-		s.fault(globals, fmt.Sprintf("no %s, which is then %d", key, *v))
+		s.fault(false, fmt.Sprintf("no %s, which is then %d", key, *v))
+		if s.absent = s.absent || globals; globals {
+			s.faults[len(s.faults)-1] = "no " + key
+		}
 	case text == "null":
-		s.fault(globals, fmt.Sprintf("%s is null, which is then %d", key, *v))
+		s.fault(false, fmt.Sprintf("%s is null, which is then %d", key, *v))
 	case json.Unmarshal(raw, v) != nil:
 		s.fault(true, fmt.Sprintf("%s is %s", key, clip(text)))
 	}

@@ -157,11 +157,7 @@ func (c *check) checkTwin() {
 		x.Severity, x.Found, x.Wanted = Warning, fmt.Sprintf("quantization_config of %q over weights that are not so stored", clip(method)), "no quantization_config"
 		x.Consequence = "transformers and others look for scales that are not there; mlx-lm takes no notice"
 	case quantized != "" && !c.declared.there:
-		x.Severity, x.Found = Error, "no quantization"
-		x.Consequence = "the model is built unquantized, and strict loading fails on every .scales"
-		if method != "" {
-			x.Found += fmt.Sprintf(", but upstream's quantization_config of %q", clip(method))
-		}
+		return // each loader has its own way
 	case method != "":
 		x.Severity, x.Found = Warning, fmt.Sprintf("upstream's quantization_config of %q beside quantization", clip(method))
 		x.Consequence = "mlx-lm reads quantization first; readers of the other key take the weights for upstream's"

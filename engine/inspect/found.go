@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -23,23 +24,6 @@ func (f Found) quantized() bool { return f.Quant.Bits != 0 }
 
 // affine says whether f is the affine format.
 func (f Found) affine() bool { return f.Quant.Mode == bundle.ModeAffine }
-
-// modeNVFP4 is MLX's third mode with E2M1 codes, which assay does not write.
-const modeNVFP4 = "nvfp4"
-
-// mxQuant returns the mode that uint8 scales with these bits and group size
-// mean, as mlx-lm 0.32.0 and later infer it.
-func mxQuant(bits, group int) (bundle.Quant, bool) {
-	switch {
-	case bits == 4 && group == mx.GroupSize:
-		return bundle.Quant{GroupSize: group, Bits: bits, Mode: mx.FP4.String()}, true
-	case bits == 8 && group == mx.GroupSize:
-		return bundle.Quant{GroupSize: group, Bits: bits, Mode: mx.FP8.String()}, true
-	case bits == 4 && group == 16:
-		return bundle.Quant{GroupSize: group, Bits: bits, Mode: modeNVFP4}, true
-	}
-	return bundle.Quant{}, false
-}
 
 // format returns the format that a quantized module is decoded with, and false
 // where assay has none.
@@ -128,40 +112,74 @@ func (c *check) checkLeads(m *module) bool {
 	return false
 }
 
-// checkQuantized finds bits and group size: bits = 32·wcols/in, G = in/scols.
+// misfits says which check a reason fails, and what comes of it.
+var misfits = map[bundle.Misfit]struct{ id, consequence string }{
+	bundle.NotPacked:      {"S04", "a quantized product refuses the weight"},
+	bundle.NoScales:       {"S04", "the load fails: parameters of a module that is not quantized"},
+	bundle.ScaleShape:     {"S04", "a quantized product refuses them"},
+	bundle.BiasShape:      {"S04", "a quantized product refuses them"},
+	bundle.ScaleType:      {"S07", "a quantized product refuses them"},
+	bundle.NeedlessBiases: {"S07", "MLX raises on biases in an MX mode"},
+	bundle.NoBiases:       {"S07", "strict loading misses the biases"},
+	bundle.NoPair:         {"S05", "no pair of bits and group size fits: the load or the first token fails"},
+	bundle.NoKernel:       {"S05", "MLX has no such format (1 bit: from 0.32.4 on)"},
+}
+
+// checkQuantized finds bits and group size, which shapes and in_features alone
+// do not leave open.
 func (c *check) checkQuantized(m *module) {
-	w, s, b := m.weight, m.scales, m.biases
+	info := func(e *entry) *tensor.Info {
+		if e == nil {
+			return nil
+		}
+		return &e.Info
+	}
+	shape := m.param().Shape
+	in := 0
+	if len(shape) == 2 {
+		in = shape[1]
+	}
+	q, err := bundle.QuantFrom(m.weight.Info, info(m.scales), info(m.biases), in)
+	misfit := (*bundle.MisfitError)(nil)
+	if err != nil && !errors.As(err, &misfit) {
+		panic(err) // it says that it errs with no other
+	}
+	if misfit != nil && misfit.Misfit < bundle.NoPair {
+		c.reject(m, misfits[misfit.Misfit].id, misfit.Found, misfit.Wanted, misfits[misfit.Misfit].consequence)
+		return
+	}
+	if !c.checkLeads(m) {
+		return
+	}
+	if bits := floorPacked(in, last(m.weight)); misfit != nil && misfit.Misfit == bundle.NoPair && bits > 0 {
+		c.reject(m, "X02", fmt.Sprintf("%d words for %d codes: floor(32/%d) of %d bits in each word, as GPTQ packs", last(m.weight), in, bits, bits),
+			"codes in one stream of bits, which straddle words", "every row after the first code that straddles is noise; the shapes do not load")
+		return
+	}
+	if misfit != nil {
+		c.reject(m, misfits[misfit.Misfit].id, misfit.Found, misfit.Wanted, misfits[misfit.Misfit].consequence)
+		return
+	}
+	m.found = Found{Format: q.Mode, Quant: q}
+	if m.found.affine() {
+		m.found.Format, m.found.Scales = affine.Params{Bits: q.Bits, GroupSize: q.GroupSize}.String(), m.scales.DType
+		if m.scales.DType != tensor.BF16 {
+			m.found.Format += map[tensor.DType]string{tensor.F16: " f16", tensor.F32: " f32"}[m.scales.DType]
+		}
+	}
+	c.checkScaleTypes(m)
+}
+
+// checkScaleTypes looks for types that some of MLX takes and some does not.
+func (c *check) checkScaleTypes(m *module) {
+	s, b := m.scales, m.biases
 	switch {
-	case w.DType != tensor.U32:
-		c.reject(m, "S04", fmt.Sprintf("weight %s %v beside scales", w.DType, w.Shape), "U32", "a quantized product refuses the weight")
-		return
-	case s == nil:
-		c.reject(m, "S04", "packed weight without .scales", "scales", "the load fails: parameters of a module that is not quantized")
-		return
-	case len(w.Shape) != len(s.Shape) || len(w.Shape) < 2 || !slices.Equal(w.Shape[:len(w.Shape)-1], s.Shape[:len(s.Shape)-1]):
-		c.reject(m, "S04", fmt.Sprintf("weight %v, scales %v", w.Shape, s.Shape), "the same dimensions but for the last", "a quantized product refuses them")
-		return
-	case b != nil && !slices.Equal(b.Shape, s.Shape):
-		c.reject(m, "S04", fmt.Sprintf("scales %v, biases %v", s.Shape, b.Shape), "one bias a scale", "a quantized product refuses them")
-		return
-	}
-	mxScales := s.DType == tensor.U8 || s.DType == tensor.F8E8M0
-	switch floating := isFloat(s.DType); {
-	case !mxScales && !floating:
-		c.reject(m, "S07", fmt.Sprintf("scales %s", s.DType), "BF16, or U8 for an MX mode", "a quantized product refuses them")
-		return
-	case mxScales && b != nil:
-		c.reject(m, "S07", "U8 scales and biases", "no biases: U8 scales are an MX mode's", "MLX raises on biases in an MX mode")
-		return
-	case floating && b == nil:
-		c.reject(m, "S07", fmt.Sprintf("%s scales without biases", s.DType), "biases: float scales are affine", "strict loading misses the biases")
-		return
-	case floating && b.DType != s.DType:
+	case s.DType == tensor.F8E8M0:
+		c.add(Finding{ID: "S07", Severity: Warning, Found: "scales F8_E8M0", Wanted: "the same bytes as U8",
+			Consequence: "MLX 0.31.2 raises: unsupported dtype, 0.32.2 loads them; assay eval refuses the folder", Fix: "build the bundle again with U8 scales"}, m.stem)
+	case b != nil && b.DType != s.DType:
 		c.add(Finding{ID: "S11", Severity: Warning, Found: fmt.Sprintf("scales %s, biases %s", s.DType, b.DType), Wanted: "one type, BF16",
-			Consequence: "products are computed in their common type, float32 where they differ", Fix: "build the bundle again with BF16 scales and biases"}, m.stem)
-	}
-	if c.checkLeads(m) {
-		c.checkPair(m, mxScales)
+			Consequence: "products are computed in their common type, float32 where they differ; assay eval refuses the folder", Fix: "build the bundle again with BF16 scales and biases"}, m.stem)
 	}
 }
 
@@ -169,42 +187,6 @@ func isFloat(d tensor.DType) bool { return d == tensor.BF16 || d == tensor.F16 |
 
 // last returns the last dimension.
 func last(e *entry) int { return e.Shape[len(e.Shape)-1] }
-
-// checkPair infers the pair, which shapes and in_features alone do not leave
-// open.
-func (c *check) checkPair(m *module, mxScales bool) {
-	shape := m.param().Shape
-	in, wcols, scols := shape[len(shape)-1], last(m.weight), last(m.scales)
-	found := fmt.Sprintf("weight columns %d, scale columns %d for %d inputs", wcols, scols, in)
-	if len(shape) != 2 || in == 0 || wcols == 0 || scols == 0 || 32*wcols%in != 0 || in%scols != 0 {
-		if bits := floorPacked(in, wcols); len(shape) == 2 && bits > 0 {
-			c.reject(m, "X02", fmt.Sprintf("%d words for %d codes: floor(32/%d) of %d bits in each word, as GPTQ packs", wcols, in, bits, bits),
-				"codes in one stream of bits, which straddle words", "every row after the first code that straddles is noise; the shapes do not load")
-			return
-		}
-		c.reject(m, "S05", found, "whole bits a weight and a whole group", "no pair of bits and group size fits: the load or the first token fails")
-		return
-	}
-	bits, group := 32*wcols/in, in/scols
-	if mxScales {
-		q, ok := mxQuant(bits, group)
-		if !ok {
-			c.reject(m, "S05", fmt.Sprintf("%d bits, group size %d, U8 scales", bits, group), "4/32 (mxfp4), 8/32 (mxfp8) or 4/16 (nvfp4)", "MLX has no such mode")
-			return
-		}
-		m.found = Found{Format: q.Mode, Quant: q}
-		return
-	}
-	p := affine.Params{Bits: bits, GroupSize: group}
-	if err := p.Validate(); err != nil {
-		c.reject(m, "S05", fmt.Sprintf("%d bits, group size %d", bits, group), "2, 3, 4, 5, 6 or 8 bits, group size 32, 64 or 128", "MLX has no such format (1 bit: from 0.32.4 on)")
-		return
-	}
-	m.found = Found{Format: p.String(), Quant: bundle.Quant{GroupSize: group, Bits: bits, Mode: bundle.ModeAffine}, Scales: m.scales.DType}
-	if m.scales.DType != tensor.BF16 {
-		m.found.Format += map[tensor.DType]string{tensor.F16: " f16", tensor.F32: " f32"}[m.scales.DType]
-	}
-}
 
 // floorPacked returns the bits for which words hold floor(32/bits) codes of in,
 // where that differs from a stream, or 0.

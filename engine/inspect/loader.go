@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -120,17 +121,17 @@ type resolved struct {
 	how   string       // override, inferred, globals, none
 }
 
-func (c *check) resolve(l Loader, path string, f Found) resolved {
-	s, ok := c.declared.modules[path]
+func (d declared) resolve(l Loader, path string, f Found) resolved {
+	s, ok := d.modules[path]
 	switch {
 	case !ok && !f.quantized():
 		return resolved{how: "none"}
 	case !ok && l.Infers:
 		return resolved{f.Quant, "inferred"}
 	case !ok:
-		return resolved{c.declared.globals.quant, "globals"}
+		return resolved{d.globals.quant, "globals"}
 	case s.kind == on:
-		return resolved{c.declared.globals.quant, "globals"}
+		return resolved{d.globals.quant, "globals"}
 	case s.kind == object:
 		return resolved{s.quant, "override"}
 	}
@@ -142,22 +143,91 @@ func (c *check) resolve(l Loader, path string, f Found) resolved {
 func (c *check) checkLoader(l Loader) findings {
 	var out findings
 	c.checkControl(l, &out)
-	if !c.declared.there {
+	d, ok := c.declared, true
+	if !d.there {
+		d, ok = c.legacy(l, &out)
+	}
+	if !ok {
 		return out
 	}
 	list := c.targets(l)
-	if l.JANG && c.jang {
+	if l.JANG && c.jang && c.declared.there {
 		c.checkGuesses(list, &out)
 		return out
 	}
 	for _, t := range list {
+		if f, ok := t.found(); ok {
+			c.checkResolved(l, d, t, f, &out)
+		}
+	}
+	c.checkUnquantizable(l, &out)
+	return out
+}
+
+// usesGlobals says whether a loader gives the globals to some module.
+func (c *check) usesGlobals(l Loader) bool {
+	return slices.ContainsFunc(c.targets(l), func(t target) bool {
 		f, ok := t.found()
-		if !ok {
+		return ok && f.quantized() && c.declared.resolve(l, t.path, f).how == "globals"
+	})
+}
+
+// leaves returns the modules of a loader's model that hold parameters and no
+// other module, which are those that it may quantize.
+func (c *check) leaves(l Loader) map[string]bool {
+	if out, ok := c.leavesOf[l.Names]; ok {
+		return out
+	}
+	parent := func(path string) string { return path[:max(0, strings.LastIndexByte(path, '.'))] }
+	out, inner := map[string]bool{}, map[string]bool{}
+	for _, p := range c.b.params {
+		place, err := c.namesOf(l).Place(p.Name)
+		if err != nil || p.MTP {
 			continue
 		}
-		c.checkResolved(l, t, f, &out)
+		path := parent(place.Name)
+		if path == "" || out[path] {
+			continue
+		}
+		out[path] = true
+		for at := parent(path); at != "" && !inner[at]; at = parent(at) {
+			inner[at] = true
+		}
 	}
+	for path := range inner {
+		delete(out, path)
+	}
+	if c.leavesOf == nil {
+		c.leavesOf = map[string]map[string]bool{}
+	}
+	c.leavesOf[l.Names] = out
 	return out
+}
+
+// checkUnquantizable looks for entries that ask for a module which cannot be
+// quantized, such as a norm.
+func (c *check) checkUnquantizable(l Loader, out *findings) {
+	var asked []string
+	for _, key := range sortedKeys(c.declared.modules) {
+		if c.declared.modules[key].kind != off {
+			asked = append(asked, key)
+		}
+	}
+	paths := map[string]bool{}
+	for _, t := range slices.Concat(c.targets(l), targets(c.b.missing, c.namesOf(l))) {
+		paths[t.path] = true
+	}
+	asked = slices.DeleteFunc(asked, func(key string) bool { return paths[key] })
+	if len(asked) == 0 {
+		return
+	}
+	leaves := c.leaves(l)
+	for _, key := range asked {
+		if leaves[key] {
+			out.add(Finding{ID: "S09", Severity: Error, Found: "an entry for a module that cannot be quantized", Wanted: "entries for matrices only, or false",
+				Consequence: "MLX raises: unable to quantize a module of that type", Fix: overrideFix}, key)
+		}
+	}
 }
 
 func (c *check) namesOf(l Loader) *bundle.Runtime {
@@ -171,8 +241,8 @@ func (c *check) namesOf(l Loader) *bundle.Runtime {
 const overrideFix = "assay verify --fix writes an override for every module, named as the runtime names it"
 
 // checkResolved compares what the loader takes a module for with what it is.
-func (c *check) checkResolved(l Loader, t target, f Found, out *findings) {
-	r := c.resolve(l, t.path, f)
+func (c *check) checkResolved(l Loader, d declared, t target, f Found, out *findings) {
+	r := d.resolve(l, t.path, f)
 	stored := "not quantized"
 	if f.quantized() {
 		stored = quantText(f.Quant)
@@ -180,14 +250,20 @@ func (c *check) checkResolved(l Loader, t target, f Found, out *findings) {
 	x := Finding{Severity: Error, Wanted: stored, Fix: overrideFix}
 	switch {
 	case r.how == "inferred":
-		c.checkInferred(t, f, stored, out)
+		c.checkInferred(d, t, f, stored, out)
+		return
+	case d.modules[t.path].kind == malformed:
+		return // S09 says so
+	case r.how == "globals" && d.globals.fatal:
+		out.add(Finding{ID: "S09", Severity: Error, Found: strings.Join(d.globals.faults, "; ") + ", and modules that have the globals", Wanted: "whole numbers group_size and bits, and mode",
+			Consequence: "the loader raises a TypeError or a ValueError", Fix: overrideFix}, quantizationKey)
 		return
 	case r.quant == f.Quant:
 		return
 	case r.how == "globals":
 		x.ID, x.Found = "S06", c.missText(t)
-		x.Consequence = "up to mlx-lm 0.31.3 the module is built with the globals, " + quantText(r.quant) + "; " + strictText(r.quant, f) + "; 0.32.0 and later infer it"
-		if s, ok := c.declared.modules[t.path]; ok && s.kind == on {
+		x.Consequence = l.globalsText(r.quant, f)
+		if s, ok := d.modules[t.path]; ok && s.kind == on {
 			x.Found, x.Consequence = "true, which means the globals, "+quantText(r.quant), strictText(r.quant, f)
 		}
 	case !f.quantized() || r.quant.Bits == 0:
@@ -203,6 +279,15 @@ func (c *check) checkResolved(l Loader, t target, f Found, out *findings) {
 		x.Consequence = strictText(r.quant, f)
 	}
 	out.add(x, t.path)
+}
+
+// globalsText says what comes of a module that a loader gives the globals.
+func (l Loader) globalsText(globals bundle.Quant, f Found) string {
+	text := "the module is built with the globals, " + quantText(globals) + "; " + strictText(globals, f)
+	if l.Names == "mlx-lm" {
+		return "up to mlx-lm 0.31.3 " + text + "; 0.32.0 and later infer it"
+	}
+	return text
 }
 
 func (c *check) quantOf(r resolved) string {
@@ -222,9 +307,9 @@ func (c *check) missText(t target) string {
 }
 
 // checkInferred warns where only inference saves a module.
-func (c *check) checkInferred(t target, f Found, stored string, out *findings) {
-	g := c.declared.globals.quant
-	if f.Quant == g {
+func (c *check) checkInferred(d declared, t target, f Found, stored string, out *findings) {
+	g := d.globals.quant
+	if f.Quant == g || d.globals.absent {
 		return
 	}
 	out.add(Finding{ID: "S06", Severity: Warning, Found: c.missText(t), Wanted: stored, Fix: overrideFix,
@@ -233,7 +318,7 @@ func (c *check) checkInferred(t target, f Found, stored string, out *findings) {
 
 // badConstants says whether an MX mode is given other numbers than its own.
 func badConstants(q bundle.Quant) bool {
-	d, ok := modeDefaults[q.Mode]
+	d, ok := bundle.ModeDefaults(q.Mode)
 	return ok && q.Mode != bundle.ModeAffine && q != d
 }
 
@@ -269,12 +354,18 @@ func (c *check) checkControl(l Loader, out *findings) {
 // the folder looks up.
 func (c *check) checkKeys(loaders []Loader) {
 	d := c.declared
-	if d.globals.fatal {
-		c.add(Finding{ID: "S09", Severity: Error, Found: strings.Join(d.globals.faults, "; "), Wanted: "whole numbers group_size and bits, and mode",
-			Consequence: "every loader raises at once", Fix: overrideFix}, quantizationKey)
+	x := Finding{ID: "S09", Severity: Warning, Found: strings.Join(d.globals.faults, "; "), Wanted: "whole numbers group_size and bits, and mode",
+		Consequence: "no loader of these names uses it, since every module has an entry or is inferred; other readers may", Fix: overrideFix}
+	switch {
+	case d.globals.absent:
+		x.Severity, x.Consequence = Error, "every loader raises at once"
+		c.add(x, quantizationKey)
+	case x.Found != "" && !slices.ContainsFunc(loaders, c.usesGlobals):
+		c.add(x, quantizationKey)
 	}
-	paths := map[string]target{}
+	paths, leaves := map[string]target{}, map[string]bool{}
 	for _, l := range loaders {
+		maps.Copy(leaves, c.leaves(l))
 		for _, t := range targets(c.b.missing, c.namesOf(l)) {
 			paths[t.path] = t
 		}
@@ -292,6 +383,7 @@ func (c *check) checkKeys(loaders []Loader) {
 		switch {
 		case alive:
 			c.checkForm(key, s, t)
+		case leaves[key], s.kind == malformed && !strings.Contains(key, "."): // a note to oneself, such as routed_expert_bits
 		case !stems[key] && !mtp(key):
 			c.add(Finding{ID: "S09", Severity: Warning, Found: "an entry for a module that there is not", Wanted: "names as the runtime has them after it has renamed the tensors",
 				Consequence: "the entry is dead: no loader looks it up", Fix: overrideFix}, key)
@@ -308,8 +400,10 @@ func (c *check) checkForm(key string, s setting, t target) {
 		Consequence: "what is left out takes the mode's default, not the globals; it happens to be right", Fix: overrideFix}
 	f, ok := t.found()
 	switch {
+	case s.kind == malformed:
+		x.Severity, x.Wanted, x.Consequence = Error, "an object of group_size, bits and mode, or false", "the loader raises: it takes true, false or an object"
 	case s.fatal:
-		x.Severity, x.Consequence = Error, "the loader raises a TypeError"
+		x.Severity, x.Consequence = Error, "the loader raises a TypeError or a ValueError"
 	case ok && s.quant != f.Quant:
 		return // S06 or S07 says so
 	case slices.Equal(s.faults, []string{"no mode, which is then affine"}):

@@ -107,9 +107,13 @@ func (c *check) checkScaleType(m *module) {
 	if d == "" || d == tensor.BF16 {
 		return
 	}
-	c.add(Finding{ID: "S11", Severity: Warning, Found: fmt.Sprintf("%s %s", what, d), Wanted: "BF16, the type of the activations",
+	x := Finding{ID: "S11", Severity: Warning, Found: fmt.Sprintf("%s %s", what, d), Wanted: "BF16, the type of the activations",
 		Consequence: "MLX promotes BF16 with " + string(d) + " to float32: activations from there on take more time and memory",
-		Fix:         "build the bundle again with BF16 " + what}, m.stem)
+		Fix:         "build the bundle again with BF16 " + what}
+	if d == tensor.F32 && m.found.quantized() {
+		x.Consequence += "; assay eval refuses the folder"
+	}
+	c.add(x, m.stem)
 }
 
 // leastFast is the columns from which a matrix is large enough for the kernel

@@ -211,7 +211,7 @@ func (c *check) countFormats(r *Report) {
 			continue
 		}
 		u, n := use[f.Format], len(t.modules)
-		switch x := c.resolve(l, t.path, f); {
+		switch x := c.declared.resolve(l, t.path, f); {
 		case x.quant != f.Quant:
 			u.Wrong += n
 		case x.how == "override":

@@ -34,6 +34,7 @@ const (
 	expertsEach = 6    // experts of a layer and projection that are sampled at least
 	expertsAll  = 2000 // experts that are sampled, where there are more
 	rowsEach    = 3    // rows of a matrix
+	entriesEach = 256  // rows of a token table, which are short
 )
 
 // unit is a matrix of which rows are read: a module, or one expert of a stack.
@@ -96,16 +97,18 @@ func sampleUnits(modules []*module, seed uint64) []unit {
 	return out
 }
 
-// sampleRows chooses rows near the beginning of a block, before which the
-// source has little to decode.
+// sampleRows chooses rows, each as likely as any other.
 func sampleRows(r *rand.Rand, p *tensor.Param) []int {
 	rows, _ := rowsOf(p)
-	chosen := map[int]bool{}
-	for range rowsEach {
-		row := r.IntN(rows)
-		chosen[row/tensor.FP8Block*tensor.FP8Block+row%8] = true
+	n := rowsEach
+	if p.DType == tensor.I64 {
+		n = entriesEach
 	}
-	return slices.DeleteFunc(sortedKeys(chosen), func(row int) bool { return row >= rows })
+	chosen := map[int]bool{}
+	for range n {
+		chosen[r.IntN(rows)] = true
+	}
+	return sortedKeys(chosen)
 }
 
 // stackOf names the experts that a runtime stacks with this one.

@@ -74,9 +74,9 @@ type module struct {
 
 // Suffixes of tensors that belong to a module.
 const (
-	weightSuffix = ".weight"
-	scalesSuffix = ".scales"
-	biasesSuffix = ".biases"
+	weightSuffix = bundle.WeightSuffix
+	scalesSuffix = bundle.ScalesSuffix
+	biasesSuffix = bundle.BiasesSuffix
 )
 
 // parts returns the module's place for a suffix, or nil.

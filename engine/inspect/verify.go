@@ -46,7 +46,8 @@ type check struct {
 	declared declared
 	jang     bool                // jang_config.json sends vMLX to its JANG loader
 	upstream bool                // FP8 or FP4 blocks with scales, as released
-	byNames  map[string][]target // by loader's names; made when needed
+	byNames  map[string][]target        // by loader's names; made when needed
+	leavesOf map[string]map[string]bool // likewise
 }
 
 // Verify looks for all that is wrong: headers and config first, of which it
@@ -68,8 +69,8 @@ func Verify(f *Folder, o Options) Result {
 		r.Kind, r.Spelling = c.kind(), c.spellingText()
 	}
 	c.checkAssets()
+	r.Verdicts = c.verdicts(perLoader) // before the loaders' findings are merged
 	r.Findings = c.merged(perLoader)
-	r.Verdicts = c.verdicts(perLoader)
 	return r
 }
 
@@ -172,44 +173,55 @@ func (c *check) wantedNames() string {
 	return "names of a runtime, or upstream's"
 }
 
-// merged returns all findings. One that some loaders have and others have not,
-// or have as less, is a warning, unless a loader was asked for.
+// merged returns all findings: those of every loader, and those of the loaders
+// that the folder is meant for. One that some of these have and others have not,
+// or have as less, is a warning. It names whom it concerns unless that is every
+// loader that reads the folder's names.
 func (c *check) merged(per []loaded) []Finding {
 	type key struct{ id, found, wanted, where string }
-	at := map[key]int{}
-	errors := map[key][]string{}
-	var order []Finding
-	meant := 0
+	keyOf := func(x *Finding) key { return key{x.ID, x.Found, x.Wanted, fmt.Sprint(x.Where, x.Count)} }
+	have := map[key]map[Severity][]string{} // names of loaders
+	fitting, meant := 0, 0
 	for _, l := range per {
-		if !l.meant {
-			continue
+		if l.fits {
+			fitting++
 		}
-		meant++
+		if l.meant {
+			meant++
+		}
 		for _, x := range l.list {
-			k := key{x.ID, x.Found, x.Wanted, fmt.Sprint(x.Where, x.Count)}
-			i, ok := at[k]
-			if !ok {
-				i = len(order)
-				at[k] = i
-				order = append(order, *x)
-				order[i].Runtimes = nil
+			k := keyOf(x)
+			if have[k] == nil {
+				have[k] = map[Severity][]string{}
 			}
-			order[i].Runtimes = append(order[i].Runtimes, l.loader.Name)
-			order[i].Severity = max(order[i].Severity, x.Severity)
-			if x.Severity == Error {
-				errors[k] = append(errors[k], l.loader.Name)
+			have[k][x.Severity] = append(have[k][x.Severity], l.loader.Name)
+		}
+	}
+	at := map[key]*Finding{}
+	worst := map[key]int{} // loaders that the folder is meant for and that have it at its worst
+	for _, l := range per {
+		for _, x := range l.list {
+			k := keyOf(x)
+			switch y := at[k]; {
+			case !l.meant:
+			case y == nil:
+				y = new(*x)
+				at[k], worst[k] = y, 1
+				c.list = append(c.list, y)
+			case x.Severity == y.Severity:
+				worst[k]++
+			case x.Severity > y.Severity:
+				y.Severity, worst[k] = x.Severity, 1
 			}
 		}
 	}
-	for k, i := range at {
-		if n := len(errors[k]); order[i].Severity == Error && n < meant {
-			order[i].Severity, order[i].Runtimes = Warning, errors[k]
-		} else if len(order[i].Runtimes) == meant {
-			order[i].Runtimes = nil
+	for k, y := range at {
+		if y.Runtimes = have[k][y.Severity]; len(y.Runtimes) == fitting {
+			y.Runtimes = nil
 		}
-	}
-	for i := range order {
-		c.list = append(c.list, &order[i])
+		if y.Severity == Error && worst[k] < meant {
+			y.Severity = Warning
+		}
 	}
 	return c.sorted()
 }
@@ -235,11 +247,10 @@ func (c *check) verdict(l loaded) Verdict {
 	}
 	bad, warned := "", 0
 	for _, x := range slices.Concat(c.list, l.list) {
-		concerned := len(x.Runtimes) == 0 || slices.Contains(x.Runtimes, l.loader.Name)
 		switch {
-		case x.Severity == Error && concerned && bad == "":
+		case x.Severity == Error && bad == "":
 			bad = fmt.Sprintf("no: %s, %s: %s", x.ID, x.Subject(), x.Consequence)
-		case x.Severity == Warning && concerned:
+		case x.Severity == Warning:
 			warned++
 		}
 	}
@@ -247,8 +258,10 @@ func (c *check) verdict(l loaded) Verdict {
 	case bad != "":
 		v.Text = bad
 		return v
-	case warned > 0:
+	case warned > 0 && l.meant:
 		v.Text = "loads, with the warnings above"
+	case warned > 0:
+		v.Text = "loads, with warnings of its own: see --runtime " + l.loader.Name
 	default:
 		v.Text = "loads"
 	}
