@@ -44,8 +44,8 @@ it was made. Memory stays small whatever the model's size. A build that was
 stopped goes on with the same command; finished shards are held against their
 digests and kept.
 
-A recipe is a variant's name (` + variant.Grammar + `)
-or a file:
+A recipe is a name as --variants takes it, such as g64-n8-e4 or search-g32-n8-e4
+(see assay eval --help), or a file:
 
 ` + indent(variant.RecipeFile),
 		Example: `  assay build --source DeepSeek-V4-Flash --recipe g64-n8-e4 --out Flash-g64-n8-e4

@@ -67,22 +67,22 @@ func QuantFrom(weight tensor.Info, scales, biases *tensor.Info, cols int) (Quant
 	n := len(weight.Shape)
 	switch {
 	case weight.DType != tensor.U32 || n < 2:
-		return misfit(NotPacked, "packed codes as U32", "weight is %s %v", weight.DType, weight.Shape)
+		return misfit(NotPacked, "packed codes as U32", "weight %s %v", weight.DType, weight.Shape)
 	case scales == nil:
 		return misfit(NoScales, "scales", "packed weight without .scales")
 	case len(scales.Shape) != n || !slices.Equal(scales.Shape[:n-1], weight.Shape[:n-1]):
-		return misfit(ScaleShape, "the same dimensions but for the last", "scales are %v for a weight of %v", scales.Shape, weight.Shape)
+		return misfit(ScaleShape, "the same dimensions but for the last", "scales %v for a weight of %v", scales.Shape, weight.Shape)
 	case biases != nil && !slices.Equal(biases.Shape, scales.Shape):
-		return misfit(BiasShape, "one bias a scale", "biases are %v, scales %v", biases.Shape, scales.Shape)
+		return misfit(BiasShape, "one bias a scale", "biases %v for scales %v", biases.Shape, scales.Shape)
 	}
 	bytes := scales.DType == tensor.U8 || scales.DType == tensor.F8E8M0
 	switch floats := scales.DType == tensor.BF16 || scales.DType == tensor.F16 || scales.DType == tensor.F32; {
 	case !bytes && !floats:
-		return misfit(ScaleType, "BF16, or U8 for an MX mode", "scales are %s", scales.DType)
+		return misfit(ScaleType, "BF16, or U8 for an MX mode", "scales %s", scales.DType)
 	case bytes && biases != nil:
-		return misfit(NeedlessBiases, "no biases", "scales are %s, which is MX, but there are biases", scales.DType)
+		return misfit(NeedlessBiases, "no biases: bytes for scales are an MX mode's", "%s scales and biases", scales.DType)
 	case floats && biases == nil:
-		return misfit(NoBiases, "biases", "scales are %s, which is affine, but there are no biases", scales.DType)
+		return misfit(NoBiases, "biases: float scales are affine", "%s scales without biases", scales.DType)
 	}
 	words, groups := weight.Shape[n-1], scales.Shape[n-1]
 	if cols == 0 || words == 0 || groups == 0 || 32*words%cols != 0 || cols%groups != 0 {

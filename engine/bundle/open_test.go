@@ -49,10 +49,10 @@ func TestFormatOf(t *testing.T) {
 	}{
 		{info(tensor.U8, 8, 128), bf16, &bf16, 256, "want packed codes as U32"},
 		{info(tensor.U32, 256), bf16, &bf16, 256, "want packed codes as U32"},
-		{info(tensor.U32, 9, 32), bf16, &bf16, 256, "scales are [8 8] for a weight of [9 32]"},
-		{info(tensor.U32, 8, 32), bf16, &short, 256, "biases are [8 4]"},
-		{info(tensor.U32, 8, 32), bf16, nil, 256, "no biases"},
-		{info(tensor.U32, 8, 32), u8, &u8, 256, "there are biases"},
+		{info(tensor.U32, 9, 32), bf16, &bf16, 256, "scales [8 8] for a weight of [9 32]"},
+		{info(tensor.U32, 8, 32), bf16, &short, 256, "biases [8 4] for"},
+		{info(tensor.U32, 8, 32), bf16, nil, 256, "without biases"},
+		{info(tensor.U32, 8, 32), u8, &u8, 256, "U8 scales and biases"},
 		{info(tensor.U32, 8, 48), u8, nil, 256, "4/32 (mxfp4)"},
 		{info(tensor.U32, 8, 33), bf16, &bf16, 256, "no whole bits"},
 		{info(tensor.U32, 8, 56), bf16, &bf16, 256, "7 bits"},
@@ -60,7 +60,7 @@ func TestFormatOf(t *testing.T) {
 		{info(tensor.U32, 8, 32), bf16, &half, 256, "biases are F16, scales BF16"},
 		{info(tensor.U32, 8, 32), info(tensor.U8, 8, 16), nil, 256, "nvfp4, which assay does not decode"},
 		{info(tensor.U32, 8, 32), info(tensor.F8E8M0, 8, 8), nil, 256, "want BF16, F16 or U8"},
-		{info(tensor.U32, 8, 32), info(tensor.I8, 8, 8), nil, 256, "scales are I8"},
+		{info(tensor.U32, 8, 32), info(tensor.I8, 8, 8), nil, 256, "scales I8"},
 		{info(tensor.U32, 8, 32), bf16, &bf16, 0, "no whole bits"},
 		{info(tensor.U32, 8, 32), info(tensor.F32, 8, 8), &tensor.Info{DType: tensor.F32, Shape: []int{8, 8}}, 256, "want BF16, F16 or U8"},
 	} {

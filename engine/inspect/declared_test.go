@@ -34,6 +34,10 @@ func TestEntriesAreReadAsMLXReadsThem(t *testing.T) {
 		`false`:  {kind: off},
 		` null `: {kind: off},
 		`true`:   {kind: on},
+		`{}`:     {kind: off}, // Python takes it for false, as the following
+		`[]`:     {kind: off},
+		`""`:     {kind: off},
+		`0.0`:    {kind: off},
 		`4`:      {kind: malformed, faults: "the value 4", fatal: true},
 		`[1]`:    {kind: malformed, faults: "the value [1]", fatal: true},
 	} {
@@ -43,9 +47,9 @@ func TestEntriesAreReadAsMLXReadsThem(t *testing.T) {
 			t.Errorf("%s is %+v, want %+v", text, s, want)
 		}
 	}
-	// Among the globals nothing has a default but the mode.
-	for text, fatal := range map[string]bool{`{"group_size":32,"bits":4}`: false, `{"group_size":32}`: true, `{"group_size":32,"bits":null}`: true} {
-		if s := readSetting(json.RawMessage(text), true); s.fatal != fatal {
+	// Among the globals group_size and bits must be there.
+	for text, absent := range map[string]bool{`{"group_size":32,"bits":4}`: false, `{"group_size":32}`: true, `{}`: true, `{"group_size":32,"bits":null}`: false} {
+		if s := readSetting(json.RawMessage(text), true); s.absent != absent || s.kind != object {
 			t.Errorf("globals %s: %+v", text, s)
 		}
 	}

@@ -44,8 +44,8 @@ type check struct {
 	o        Options
 	b        *bound // nil where the model is unknown
 	declared declared
-	jang     bool                // jang_config.json sends vMLX to its JANG loader
-	upstream bool                // FP8 or FP4 blocks with scales, as released
+	jang     bool                       // jang_config.json sends vMLX to its JANG loader
+	upstream bool                       // FP8 or FP4 blocks with scales, as released
 	byNames  map[string][]target        // by loader's names; made when needed
 	leavesOf map[string]map[string]bool // likewise
 }
