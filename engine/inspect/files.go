@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"assay/engine/bundle"
+	"assay/engine/mx"
 	"assay/engine/tensor"
 )
 
@@ -171,6 +172,28 @@ func (c *check) checkTwin() {
 		return
 	}
 	c.add(x, configName)
+}
+
+// checkActivations looks for products that are to quantize their input too,
+// which MLX has for two modes. It asks linear layers only, which experts that
+// are stacked, and the embedding, are not.
+// Source: mlx_lm/utils.py, load_model, _maybe_qq.
+func (c *check) checkActivations() {
+	const key = "quantize_activations"
+	raw, ok := c.f.config[key]
+	if !ok || isFalse(string(raw)) {
+		return
+	}
+	for _, m := range c.b.modules {
+		p := m.param()
+		if p.MTP || p.Class == tensor.Embedding || p.Class == tensor.RoutedExpert || !m.found.quantized() {
+			continue
+		}
+		if mode := m.found.Quant.Mode; mode != bundle.ModeNVFP4 && mode != mx.FP8.String() {
+			c.add(Finding{ID: "S15", Severity: Error, Found: fmt.Sprintf("%s is %s, and the module %s", key, clip(string(raw)), mode), Wanted: "nvfp4 or mxfp8 in all linear layers",
+				Consequence: "mlx-lm raises: the mode does not support activation quantization", Fix: "remove " + key + " from config.json"}, m.stem)
+		}
+	}
 }
 
 // sameJSON says whether two values are the same but for order and spaces.

@@ -158,7 +158,7 @@ var variety = []broken{
 
 func TestVariety(t *testing.T) {
 	src := sourceOf(t)
-	for _, b := range variety {
+	for _, b := range slices.Concat(variety, odd) {
 		t.Run(b.name, func(t *testing.T) {
 			f := healthy(t, b.from)
 			b.spoil(t, f)

@@ -111,6 +111,7 @@ func (c *check) checkConfig() []loaded {
 	}
 	c.declared = d
 	c.checkTwin()
+	c.checkActivations()
 	if c.upstream {
 		c.checkControl(Loader{}, &c.findings)
 	}
