@@ -57,41 +57,24 @@ INLINE void decode_all(const struct matrix *w, int kind, int bits, long r, long 
     }
 }
 
-STATIC void decode(const struct matrix *w, long r, long r1, float *out) {
-  switch (w->kind) {
-  case K_F32: decode_all(w, K_F32, 0, r, r1, out); break;
-  case K_BF16: decode_all(w, K_BF16, 0, r, r1, out); break;
-  case K_MXFP4: decode_all(w, K_MXFP4, 4, r, r1, out); break;
-  case K_MXFP8: decode_all(w, K_MXFP8, 8, r, r1, out); break;
-  default:
-    switch (w->bits) {
-    case 2: decode_all(w, K_AFFINE, 2, r, r1, out); break;
-    case 3: decode_all(w, K_AFFINE, 3, r, r1, out); break;
-    case 4: decode_all(w, K_AFFINE, 4, r, r1, out); break;
-    case 5: decode_all(w, K_AFFINE, 5, r, r1, out); break;
-    case 6: decode_all(w, K_AFFINE, 6, r, r1, out); break;
-    default: decode_all(w, K_AFFINE, 8, r, r1, out); break;
-    }
+// BY_FORMAT calls f(w, kind, bits, ...) with kind and bits as constants.
+#define BY_FORMAT(f, ...) \
+  switch (w->kind == K_AFFINE ? 16 + w->bits : w->kind) { \
+  case K_F32: f(w, K_F32, 0, __VA_ARGS__); break; \
+  case K_BF16: f(w, K_BF16, 0, __VA_ARGS__); break; \
+  case K_MXFP4: f(w, K_MXFP4, 4, __VA_ARGS__); break; \
+  case K_MXFP8: f(w, K_MXFP8, 8, __VA_ARGS__); break; \
+  case 16 + 2: f(w, K_AFFINE, 2, __VA_ARGS__); break; \
+  case 16 + 3: f(w, K_AFFINE, 3, __VA_ARGS__); break; \
+  case 16 + 4: f(w, K_AFFINE, 4, __VA_ARGS__); break; \
+  case 16 + 5: f(w, K_AFFINE, 5, __VA_ARGS__); break; \
+  case 16 + 6: f(w, K_AFFINE, 6, __VA_ARGS__); break; \
+  default: f(w, K_AFFINE, 8, __VA_ARGS__); \
   }
-}
 
-STATIC void decode_panel(const struct matrix *w, long r, long r1, float *panel) {
-  switch (w->kind) {
-  case K_F32: decode_rows(w, K_F32, 0, r, r1, panel); break;
-  case K_BF16: decode_rows(w, K_BF16, 0, r, r1, panel); break;
-  case K_MXFP4: decode_rows(w, K_MXFP4, 4, r, r1, panel); break;
-  case K_MXFP8: decode_rows(w, K_MXFP8, 8, r, r1, panel); break;
-  default:
-    switch (w->bits) {
-    case 2: decode_rows(w, K_AFFINE, 2, r, r1, panel); break;
-    case 3: decode_rows(w, K_AFFINE, 3, r, r1, panel); break;
-    case 4: decode_rows(w, K_AFFINE, 4, r, r1, panel); break;
-    case 5: decode_rows(w, K_AFFINE, 5, r, r1, panel); break;
-    case 6: decode_rows(w, K_AFFINE, 6, r, r1, panel); break;
-    default: decode_rows(w, K_AFFINE, 8, r, r1, panel); break;
-    }
-  }
-}
+STATIC void decode(const struct matrix *w, long r, long r1, float *out) { BY_FORMAT(decode_all, r, r1, out) }
+
+STATIC void decode_panel(const struct matrix *w, long r, long r1, float *panel) { BY_FORMAT(decode_rows, r, r1, panel) }
 
 // tile: y[i][j] = Σ_k x[i][k]·panel[k][j] for m rows and COLUMNS columns, one
 // chain of fused multiply-adds an element.
