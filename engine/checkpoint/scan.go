@@ -65,6 +65,18 @@ func (h Header) Offset(e Entry) int64 { return h.start + e.Begin }
 // Bytes returns the bytes of the header, its length counted.
 func (h Header) Bytes() int64 { return h.start }
 
+// ErrPointer is the error about a file of which only a pointer is there.
+var ErrPointer = errors.New("a git-LFS pointer and not the file, which git lfs pull would fetch")
+
+// A pointer's first line begins so; a header's length would be its first 8 bytes.
+const (
+	pointerStart  = "version https://git-lfs"
+	pointerLength = 0x206e6f6973726576
+)
+
+// IsPointer says whether a file holds a pointer of git-LFS.
+func IsPointer(data []byte) bool { return bytes.HasPrefix(data, []byte(pointerStart)) }
+
 // readHead returns the JSON of a header.
 func readHead(r io.ReaderAt, size int64) ([]byte, error) {
 	var length [8]byte
@@ -75,6 +87,12 @@ func readHead(r io.ReaderAt, size int64) ([]byte, error) {
 		return nil, reason(err)
 	}
 	n := binary.LittleEndian.Uint64(length[:])
+	if n == pointerLength && size < 1000 {
+		text := make([]byte, size)
+		if _, err := r.ReadAt(text, 0); (err == nil || errors.Is(err, io.EOF)) && IsPointer(text) {
+			return nil, ErrPointer
+		}
+	}
 	switch {
 	case n > maxHeader:
 		return nil, fmt.Errorf("header of %d bytes, want at most %d", n, maxHeader)

@@ -3,11 +3,16 @@ package inspect
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"assay/engine/checkpoint"
 )
 
 // Files beside the weights.
@@ -24,7 +29,9 @@ var tokenizers = []string{"tokenizer.model", "tiktoken.model"}
 // assets is what the files beside the weights say of tokens.
 type assets struct {
 	tokenizer bool
+	fault     string     // of tokenizer.json, which is there
 	eos       []eosClaim // by file
+	odd       []string   // ids that are no numbers: the file and what it says
 	added     []addedToken
 	template  string
 }
@@ -46,21 +53,29 @@ func readAssets(config map[string]json.RawMessage, read func(name string) ([]byt
 	var a assets
 	tokenizer, err := read(tokenizerName)
 	a.tokenizer = err == nil
+	switch {
+	case err == nil:
+		a.added, err = parseTokenizer(tokenizer)
+		if err != nil {
+			a.fault = err.Error()
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		a.fault = err.Error()
+	}
 	for _, n := range tokenizers {
 		if _, err := read(n); err == nil {
 			a.tokenizer = true
 		}
 	}
-	a.claim(configName, ids(config["eos_token_id"]))
+	a.claimIDs(configName, config["eos_token_id"])
 	var generation map[string]json.RawMessage
 	readObject(read, generationName, &generation)
-	a.claim(generationName, ids(generation["eos_token_id"]))
+	a.claimIDs(generationName, generation["eos_token_id"])
 	var t struct {
 		EOS      json.RawMessage `json:"eos_token"`
 		Template json.RawMessage `json:"chat_template"`
 	}
 	readObject(read, tokenizerConfig, &t)
-	a.added = addedTokens(tokenizer)
 	if text := tokenText(t.EOS); text != "" {
 		for _, token := range a.added {
 			if token.Content == text {
@@ -83,6 +98,15 @@ func readAssets(config map[string]json.RawMessage, read func(name string) ([]byt
 func (a *assets) claim(file string, ids []int64) {
 	if len(ids) > 0 {
 		a.eos = append(a.eos, eosClaim{file, ids})
+	}
+}
+
+// claimIDs takes a file's ids in, or that they are none.
+func (a *assets) claimIDs(file string, raw json.RawMessage) {
+	list := ids(raw)
+	a.claim(file, list)
+	if list == nil && len(raw) > 0 && string(raw) != "null" && string(raw) != "[]" {
+		a.odd = append(a.odd, file, clip(string(raw)))
 	}
 }
 
@@ -113,35 +137,58 @@ func tokenText(raw json.RawMessage) string {
 	return object.Content
 }
 
-// addedTokens reads added_tokens of tokenizer.json and skips the vocabulary,
-// which is large.
-func addedTokens(data []byte) []addedToken {
-	d := jsontext.NewDecoder(bytes.NewBuffer(data))
-	if d.PeekKind() != '{' {
-		return nil
+// parseTokenizer reads added_tokens of tokenizer.json and skips the vocabulary,
+// which is large. It errs on what no tokenizer can be read from.
+func parseTokenizer(data []byte) ([]addedToken, error) {
+	if checkpoint.IsPointer(data) {
+		return nil, checkpoint.ErrPointer
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	var out []addedToken
+	model := false
+	err := members(d, func(name string) error {
+		switch name {
+		case "added_tokens":
+			raw, err := d.ReadValue()
+			if err == nil && json.Unmarshal(raw, &out) != nil {
+				return errors.New("added_tokens is no list of tokens")
+			}
+			return err
+		case "model":
+			model = d.PeekKind() == '{'
+		}
+		return d.SkipValue()
+	})
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return out, fmt.Errorf("%d bytes of JSON that ends early", len(data))
+	case err != nil:
+		return out, err
+	case !model:
+		return out, errors.New(`no "model" in it`)
+	}
+	return out, nil
+}
+
+// members calls read at each value of an object, which it has to pass.
+func members(d *jsontext.Decoder, read func(name string) error) error {
+	if k := d.PeekKind(); k != '{' && k != 0 {
+		return errors.New("no JSON object")
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return nil
+		return err
 	}
-	for d.PeekKind() == '"' {
+	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {
-			return nil
+			return err
 		}
-		if name.String() != "added_tokens" {
-			if d.SkipValue() != nil {
-				return nil
-			}
-			continue
+		if err := read(name.String()); err != nil {
+			return err
 		}
-		raw, err := d.ReadValue()
-		var out []addedToken
-		if err != nil || json.Unmarshal(raw, &out) != nil {
-			return nil
-		}
-		return out
 	}
-	return nil
+	_, err := d.ReadToken()
+	return err
 }
 
 // checkAssets looks at the tokenizer, the tokens that end a sequence, and the
@@ -152,13 +199,21 @@ func (c *check) checkAssets() {
 	if c.o.Source != nil {
 		source = c.o.Source.assets
 	}
-	if !a.tokenizer {
-		x := Finding{ID: "X07", Severity: Error, Found: "missing", Wanted: "tokenizer.json", Fix: "copy it from the source",
+	if !a.tokenizer || a.fault != "" {
+		x := Finding{ID: "X07", Severity: Error, Found: either(a.fault, "missing"), Wanted: "tokenizer.json", Fix: "copy it from the source",
 			Consequence: "mlx_lm.load fails after it has loaded the weights"}
-		if c.o.Source != nil && !source.tokenizer {
+		switch {
+		case c.o.Source != nil && !source.tokenizer && a.fault == "":
 			x.Severity, x.Fix = Note, "the source has none either"
+			x.Consequence = "the weights load, but text needs a tokenizer from elsewhere"
+		case c.upstream:
+			x.Severity, x.Consequence = Warning, "bundles made of the checkpoint lack it too"
 		}
 		c.add(x, tokenizerName)
+	}
+	for i := 0; i < len(a.odd); i += 2 {
+		c.add(Finding{ID: "X08", Severity: Warning, Found: "eos_token_id is " + a.odd[i+1], Wanted: "a number, or a list of them", Fix: "give all files the source's ids",
+			Consequence: "no token has that for an id: the runtime runs on"}, a.odd[i])
 	}
 	c.checkEOS(a)
 	if a.template == "" && c.o.Source != nil {

@@ -126,7 +126,7 @@ var brokenFiles = []broken{
 	{name: "a shard cut short", from: grid, spoil: func(t *testing.T, f folder) {
 		n := f.shards()[0]
 		f[n] = f[n][:len(f[n])-1]
-	}, want: one("S01", Error, "model.", "the file is cut short")},
+	}, want: one("S01", Error, "model-", "end after byte")},
 	{name: "a header of noise", from: grid, spoil: func(t *testing.T, f folder) {
 		copy(f[f.shards()[0]][8:], "{\"a\":[[[[")
 	}, want: one("S01", Error, "model-00001", "header")},

@@ -82,7 +82,7 @@ func TestEndsOfASequence(t *testing.T) {
 		{"sets that overlap only", `[1,2]`, `{"eos_token_id":[1,3]}`, `{}`, "", 1},
 		{"the tokenizer's own", `2`, `{}`, `{"eos_token":"<eos>"}`, "", 1},
 		{"a token that is none", `1`, `{}`, `{"eos_token":"<nothing>"}`, "", 0},
-		{"no number at all", `"x"`, `{"eos_token_id":null}`, `[]`, "{{ x }}<|eot|>", 0},
+		{"no number at all", `null`, `{"eos_token_id":null}`, `[]`, "{{ x }}<|eot|>", 0},
 		{"a template with the end", `1`, `{}`, `{}`, "{{ x }}<eos>", 0},
 		{"a template with eos_token", `1`, `{}`, `{}`, "{{ x + eos_token }}<|eot|>", 0},
 		{"a template with another end", `1`, `{}`, `{}`, "{{ x }}<|eot|>", 1},

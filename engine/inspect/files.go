@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"path"
-	"slices"
 	"strings"
 
 	"assay/engine/bundle"
@@ -54,25 +52,37 @@ func (c *check) checkMetadata() {
 
 // checkShards holds the files that the index names against those that are there.
 func (c *check) checkShards() {
-	named := map[string]bool{}
-	for _, file := range c.f.index.weightMap {
-		named[file] = true
-	}
 	there := map[string]bool{}
 	for _, s := range c.f.shards {
 		there[s.name] = true
-		if !named[s.name] {
-			c.add(Finding{ID: "S02", Severity: Error, Found: "a file that the index does not name", Wanted: "no other file that matches " + shardPattern,
-				Consequence: "mlx-lm loads it too, over tensors of the same name or as parameters too many", Fix: "remove it if it is stale, else " + indexFix}, s.name)
+		if c.names(s.name) {
+			continue
 		}
+		x := Finding{ID: "S02", Severity: Error, Found: "a file that the index does not name", Wanted: "no other file that matches " + shardPattern,
+			Consequence: "mlx-lm loads it too, over tensors of the same name or as parameters too many", Fix: "remove it if it is stale, else " + indexFix}
+		if !s.broken && !s.shares {
+			x.ID, x.Severity, x.Consequence, x.Fix = "S03", Warning, staleText, indexFix
+		}
+		c.add(x, s.name)
 	}
-	for _, file := range slices.Sorted(maps.Keys(named)) {
+	lost := map[string]bool{}
+	for name, file := range c.f.index.weightMap {
+		lost[file] = lost[file] || c.f.entries[name] == nil
+	}
+	for _, file := range sortedKeys(lost) {
+		x := Finding{ID: "S02", Severity: Error, Found: "the index names a file that is not there", Wanted: "every file of the index",
+			Consequence: "its tensors are missing", Fix: "copy or download it again"}
+		if !lost[file] {
+			x.ID, x.Severity, x.Consequence, x.Fix = "S03", Warning, "its tensors are in other files; "+staleText, indexFix
+		}
 		if !there[file] {
-			c.add(Finding{ID: "S02", Severity: Error, Found: "the index names a file that is not there", Wanted: "every file of the index",
-				Consequence: "its tensors are missing", Fix: "copy or download it again"}, file)
+			c.add(x, file)
 		}
 	}
 }
+
+// staleText says what comes of an index of other files.
+const staleText = "mlx-lm reads no index and loads what is there, but tools that go by it, assay among them, refuse the folder"
 
 // checkIndex holds the tensors and bytes of the index against the headers.
 func (c *check) checkIndex() {
@@ -101,8 +111,12 @@ func (c *check) checkIndex() {
 	}
 	var total int64
 	raw, ok := c.f.index.metadata["total_size"]
-	if ok && json.Unmarshal(raw, &total) == nil && whole && total != sum {
-		c.add(Finding{ID: "S03", Severity: Warning, Found: fmt.Sprintf("total_size %d", total), Wanted: fmt.Sprint(sum),
+	if wrong := ok && (json.Unmarshal(raw, &total) != nil || string(raw) == "null"); wrong || ok && whole && total != sum {
+		want := fmt.Sprint(sum)
+		if !whole {
+			want = "the bytes of all tensors"
+		}
+		c.add(Finding{ID: "S03", Severity: Warning, Found: "total_size " + clip(string(raw)), Wanted: want,
 			Consequence: "tools that go by the index, assay among them, refuse the folder; mlx-lm does not read it", Fix: indexFix}, indexName)
 	}
 }
@@ -122,7 +136,7 @@ func (c *check) checkClaim(name string, e *entry) {
 		x.ID, x.Found = "X01", "biases that the index leaves out"
 		x.Consequence = "mlx-lm does not read the index, but sharded loading and tools that go by it load the weights without their biases"
 	}
-	if !ok && !c.names(e.shard.name) {
+	if !c.names(e.shard.name) || ok && !c.f.hasFile(claim) {
 		return // the file has a finding
 	}
 	c.add(x, name)
@@ -211,10 +225,6 @@ func sameJSON(a, b json.RawMessage) bool {
 func (c *check) checkModel() {
 	c.checkMissing()
 	c.checkExtra()
-	if c.b.spelling.Names == bundle.Upstream && strings.HasPrefix(c.b.spelling.Add, "model.") {
-		c.add(Finding{ID: "S13", Severity: Warning, Found: "upstream's names under " + c.b.spelling.Add, Wanted: "upstream's own, or the runtime's",
-			Consequence: "a loader that takes names under model. for its own renames nothing and stacks no expert", Fix: "build the bundle for the runtime: assay build --runtime"}, "all tensors")
-	}
 	for _, m := range c.b.modules {
 		if !m.broken {
 			c.checkScaleType(m)

@@ -79,7 +79,7 @@ func (c *check) fixedIndex() ([]byte, error) {
 			x.Metadata[k] = v
 		}
 		for _, name := range sortedKeys(c.f.index.weightMap) {
-			if file := c.f.index.weightMap[name]; !c.f.hasFile(file) {
+			if file := c.f.index.weightMap[name]; !c.f.hasFile(file) && c.f.entries[name] == nil {
 				return nil, fmt.Errorf("inspect: no index can be made: %s is missing, where tensor %q should be", clip(file), clip(name))
 			}
 		}

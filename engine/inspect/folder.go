@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"assay/engine/checkpoint"
 	"assay/engine/tensor"
 )
@@ -59,6 +61,7 @@ type shardFile struct {
 	size     int64
 	metadata map[string]string
 	broken   bool // its header was not read to the end
+	shares   bool // another file has a tensor of the same name as one of its
 }
 
 // entry is one tensor as stored.
@@ -195,13 +198,87 @@ func (f *Folder) readConfig() {
 	raw, err := f.read(configName)
 	if err == nil {
 		f.raw = raw
-		err = json.Unmarshal(raw, &f.config)
+		err = f.parseConfig()
 	}
 	if err != nil {
 		f.problems.add(Finding{ID: "S15", Severity: Error, Found: errorText(err), Wanted: "a JSON object that describes the model",
 			Consequence: "no runtime loads the folder, and nothing can be checked against the model",
 			Fix:         "copy config.json from the source"}, configName)
 	}
+}
+
+// parseConfig reads config.json as Python does, which takes NaN and Infinity for
+// numbers and of two members of one name the last.
+func (f *Folder) parseConfig() error {
+	if checkpoint.IsPointer(f.raw) {
+		return checkpoint.ErrPointer
+	}
+	err := json.Unmarshal(f.raw, &f.config)
+	if err != nil {
+		plain, found := withoutNaN(f.raw)
+		if !found || json.Unmarshal(plain, &f.config) != nil {
+			return err
+		}
+		f.problems.add(Finding{ID: "S15", Severity: Warning, Found: "NaN or Infinity, which is no JSON", Wanted: "numbers",
+			Consequence: "Python reads it, but other readers, assay's own among them, refuse the file", Fix: "write null, or a number, for it"}, configName)
+		return nil
+	}
+	for _, name := range twice(f.raw) {
+		f.problems.add(Finding{ID: "S09", Severity: Warning, Found: fmt.Sprintf("%q is there twice", clip(name)), Wanted: "each name once",
+			Consequence: "Python takes the last of them, other readers the first or none, assay's own among them", Fix: "remove the one that is wrong"}, configName)
+	}
+	return nil
+}
+
+// notANumber is what Python takes for numbers and JSON does not know.
+var notANumber = []string{"NaN", "-Infinity", "Infinity"}
+
+// withoutNaN puts null for every such word that is no text, and says whether
+// there is any.
+func withoutNaN(raw []byte) (out []byte, found bool) {
+	text := false
+	for len(raw) > 0 {
+		n := 1
+		switch {
+		case text && raw[0] == '\\':
+			n = min(2, len(raw))
+		case raw[0] == '"':
+			text = !text
+		case !text:
+			for _, word := range notANumber {
+				if bytes.HasPrefix(raw, []byte(word)) {
+					n = len(word)
+				}
+			}
+		}
+		if n > 2 {
+			out, found = append(out, "null"...), true
+		} else {
+			out = append(out, raw[:n]...)
+		}
+		raw = raw[n:]
+	}
+	return out, found
+}
+
+// either returns a text, or another where it is empty.
+func either(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// twice returns the members of an object that are there more than once.
+func twice(raw []byte) []string {
+	d := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	seen := map[string]int{}
+	_ = members(d, func(name string) error { // encoding/json has read it
+		seen[name]++
+		return d.SkipValue()
+	})
+	maps.DeleteFunc(seen, func(_ string, n int) bool { return n == 1 })
+	return sortedKeys(seen)
 }
 
 func errorText(err error) string {
@@ -222,6 +299,12 @@ func (f *Folder) readIndex() {
 	data, err := f.read(indexName)
 	if err == nil {
 		err = json.Unmarshal(data, &x)
+		if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+			err = fmt.Errorf("%s where an object of texts belongs, in %s", wrong.Value, either(wrong.Field, "the file"))
+		}
+	}
+	if checkpoint.IsPointer(data) {
+		err = checkpoint.ErrPointer
 	}
 	if err == nil && len(x.WeightMap) == 0 {
 		err = errors.New("weight_map names no tensor")
@@ -231,7 +314,7 @@ func (f *Folder) readIndex() {
 			Consequence: "mlx-lm does not read the index, but sharded loading and other tools do",
 			Fix:         "assay verify --fix writes it anew"}, indexName)
 	}
-	if len(x.WeightMap) > 0 {
+	if err == nil {
 		f.index = &index{metadata: x.Metadata, weightMap: x.WeightMap}
 	}
 }
@@ -307,15 +390,24 @@ func (f *Folder) readShard(s *shardFile) int64 {
 			return header.Bytes() // of what was read before it nothing is sure
 		}
 	}
+	beyond := 0
 	for _, p := range problems {
-		f.headerProblem(s, p)
+		if p.Kind == checkpoint.Beyond {
+			beyond++
+		} else {
+			f.headerProblem(s, p)
+		}
 		if p.Kind == checkpoint.BadEntry || p.Kind == checkpoint.Beyond {
 			bad[p.Tensor] = true
 		}
 	}
+	if beyond > 0 {
+		f.unreadable(s.name, "", fmt.Errorf("%d of %d tensors end after byte %d, the file's last: it is cut short", beyond, len(header.Entries), size))
+	}
 	for _, e := range header.Entries {
 		old, twice := f.entries[e.Name]
 		if twice {
+			s.shares, old.shard.shares = true, true
 			f.problems.add(Finding{ID: "S02", Severity: Error, Found: fmt.Sprintf("in %s and in %s", old.shard.name, s.name), Wanted: "one place",
 				Consequence: "which of the two is loaded depends on the order of the files",
 				Fix:         "remove the file that is stale"}, e.Name)

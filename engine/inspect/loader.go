@@ -46,11 +46,12 @@ func LoaderOf(name string) (Loader, error) {
 }
 
 // reads says whether a loader understands a spelling: its own names, or
-// upstream's, which it renames when it loads.
+// upstream's, which it renames when it loads. What begins with model. a loader
+// takes for its own.
 func (l Loader) reads(s Spelling) bool {
 	switch {
 	case s.Names == bundle.Upstream:
-		return s.Add == "" || s.Add == "model." || l.Names == "mlx-vlm"
+		return s.Add == "" || s.Add != "model." && l.Names == "mlx-vlm"
 	case s.Add == "language_model." && s.Strip == "":
 		return s.Names.Name == "mlx-lm" && l.Names == "mlx-vlm"
 	}

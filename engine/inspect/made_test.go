@@ -191,11 +191,7 @@ func (f folder) edit(t testing.TB, change func(all map[string]*tensor.Tensor)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &stored{metadata: h.Metadata}
-		for _, e := range h.Entries {
-			s.tensors = append(s.tensors, tensor.Tensor{Info: e.Info, Data: slices.Clone(h.Data(data, e))})
-		}
-		files[name] = s
+		files[name] = &stored{h.Metadata, takeApart(t, data)}
 	}
 	all := map[string]*tensor.Tensor{}
 	at := map[*tensor.Tensor]string{}
@@ -218,6 +214,20 @@ func (f folder) edit(t testing.TB, change func(all map[string]*tensor.Tensor)) {
 		f[name] = file(lists[name], s.metadata)
 	}
 	f.reindex(t)
+}
+
+// takeApart returns the tensors of a file.
+func takeApart(t testing.TB, data []byte) []tensor.Tensor {
+	t.Helper()
+	h, err := checkpoint.ParseHeader(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []tensor.Tensor
+	for _, e := range h.Entries {
+		out = append(out, tensor.Tensor{Info: e.Info, Data: slices.Clone(h.Data(data, e))})
+	}
+	return out
 }
 
 // file writes a safetensors file.

@@ -35,7 +35,7 @@ func renameShards(t *testing.T, f folder, to func(i int, name string) string) {
 // damage: each is told for what it is.
 var variety = []broken{
 	{name: "upstream's names under model.", from: apart, spoil: rename(func(n string) string { return "model." + n }),
-		want: one("S13", Warning, "all tensors", "upstream's names under model.")},
+		want: one("S13", Error, "all tensors", "names of upstream under model.")},
 	{name: "mlx-lm's names under language_model. are mlx-vlm's", from: kind{recipe: "g32-n8-e4", runtime: "mlx-vlm"}, loader: "mlx-vlm",
 		spoil: func(*testing.T, folder) {}},
 	{name: "a runtime's names without model.", from: grid, spoil: rename(func(n string) string { return strings.TrimPrefix(n, "model.") }),
@@ -158,7 +158,7 @@ var variety = []broken{
 
 func TestVariety(t *testing.T) {
 	src := sourceOf(t)
-	for _, b := range slices.Concat(variety, odd) {
+	for _, b := range slices.Concat(variety, odd, oddFiles) {
 		t.Run(b.name, func(t *testing.T) {
 			f := healthy(t, b.from)
 			b.spoil(t, f)

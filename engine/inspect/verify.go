@@ -133,8 +133,12 @@ func (c *check) checkConfig() []loaded {
 		out = append(out, x)
 	}
 	if len(fitting) == 0 {
-		c.add(Finding{ID: "S13", Severity: Error, Found: "names of " + c.b.spelling.String(), Wanted: c.wantedNames(),
-			Consequence: "the loader knows none of the names", Fix: "build the bundle for the runtime: assay build --runtime"}, "all tensors")
+		x := Finding{ID: "S13", Severity: Error, Found: "names of " + c.b.spelling.String(), Wanted: c.wantedNames(),
+			Consequence: "the loader knows none of the names", Fix: "build the bundle for the runtime: assay build --runtime"}
+		if s := c.b.spelling; s.Names == bundle.Upstream && s.Add == "model." {
+			x.Consequence = "loaders take names under model. for their own, rename nothing and stack no expert: strict loading finds parameters not in the model"
+		}
+		c.add(x, "all tensors")
 	} else if d.there && err == nil {
 		c.checkKeys(fitting)
 	}
