@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"assay/engine/affine"
 	"assay/engine/mx"
@@ -21,13 +22,14 @@ type RowError struct {
 
 // sampler looks at rows and keeps what only all of them together show.
 type sampler struct {
-	c        *check
-	squares  map[string]*squares
-	order    []string
-	groups   map[string]*ends // of affine groups, by class and format
-	searches map[string]int   // for another expert that fits, by stack: they are costly
-	swapped  map[string]Finding
-	compared int // rows that the source has too
+	c         *check
+	squares   map[string]*squares
+	order     []string
+	groups    map[string]*ends // of affine groups, by class and format
+	searches  map[string]int   // for another expert that fits, by stack: they are costly
+	swapped   map[string]Finding
+	compared  int              // rows that the source has too
+	expertsOf map[string]int64 // by stack; made when needed
 }
 
 // squares sums errors.
@@ -63,7 +65,7 @@ func (c *check) checkSamples(r *Result) {
 		r.Sampled.Errors = append(r.Sampled.Errors, RowError{q.class, q.format, math.Sqrt(q.off / max(q.size, math.SmallestNonzeroFloat64)), q.n})
 	}
 	s.checkEnds()
-	if c.o.Source != nil && r.Sampled.Rows > 0 && s.compared == 0 && !c.upstream {
+	if c.o.Source != nil && r.Sampled.Rows > 0 && s.compared == 0 {
 		c.add(Finding{ID: "S17", Severity: Warning, Found: "no sampled weight that the source has in this shape", Wanted: "the source's names and shapes",
 			Consequence: "nothing was compared", Fix: "name the checkpoint that the folder was made from"}, "all tensors")
 	}
@@ -79,6 +81,7 @@ func (s *sampler) row(r row) {
 	case r.block != nil:
 		s.upstream(r)
 	case r.m.weight.DType == tensor.I64 || r.m.weight.DType == tensor.I32:
+		s.table(r)
 	default:
 		s.plain(r)
 	}
@@ -143,20 +146,35 @@ func (s *sampler) affine(r row) {
 		if s.elsewhere(r, func(want []float32) bool { return fits(got, want, a.scales, q.GroupSize) }) {
 			return
 		}
-		x = s.unlike(got, want)
+		x = unlike(got, want, q.Bits)
 	}
 	s.c.add(x, r.name())
 }
 
-// unlike is the finding about weights that nothing explains.
-func (s *sampler) unlike(got, want []float32) Finding {
+// unlike is the finding about weights that nothing explains, with their bits
+// where they are quantized.
+func unlike(got, want []float32, bits int) Finding {
 	rel := relative(got, want)
-	text := fmt.Sprintf("over %g of the source, root mean square", math.Trunc(10*min(rel, 1))/10)
-	if math.IsNaN(rel) {
-		text = "numbers that are not finite"
-	}
-	return Finding{ID: "S17", Severity: Error, Found: "weights off by " + text, Wanted: "the source's, but for quantization",
+	x := Finding{ID: "S17", Severity: Error, Found: "weights off by over " + percent(rel) + " of the source, root mean square", Wanted: "the source's, but for quantization",
 		Consequence: "another model's weights, or noise", Fix: "build the bundle again, or name the source that it was made from"}
+	switch {
+	case math.IsNaN(rel):
+		x.Found = "weights that are not finite"
+	case rel < 0.1 && bits > 0:
+		x.Found += fmt.Sprintf(": more error than %d bits give", bits)
+		x.Consequence = "the source's weights, but worse than they need be"
+	case rel < 0.1:
+		x.Consequence = "weights that were changed after the source's"
+	}
+	return x
+}
+
+// percent rounds down to one digit, from 100 on to 100, so that the rows of a
+// matrix have one text.
+func percent(part float64) string {
+	p := 100 * min(part, 1)
+	digit := math.Pow(10, math.Floor(math.Log10(max(p, 1e-4))))
+	return fmt.Sprintf("%.3g %%", math.Floor(p/digit*(1+1e-9))*digit)
 }
 
 // relative returns |got−want| / |want|, root mean square.
@@ -275,7 +293,8 @@ func (s *sampler) mx(r row) {
 	q := r.m.found.Quant
 	f, ok := r.m.found.format()
 	if !ok {
-		return // nvfp4, which assay does not decode
+		s.nvfp4(r)
+		return
 	}
 	width := q.GroupSize * q.Bits / 8
 	for g, e := range r.scales {
@@ -331,7 +350,18 @@ func (s *sampler) mxPacking(r row, decode func([]byte) []float32, got, want []fl
 		}
 	}
 	if !s.elsewhere(r, func(want []float32) bool { return relative(got, want) < most }) {
-		s.c.add(s.unlike(got, want), r.name())
+		s.c.add(unlike(got, want, r.m.found.Quant.Bits), r.name())
+	}
+}
+
+// nvfp4 looks at a row's scales, which is all that assay reads of the mode.
+func (s *sampler) nvfp4(r row) {
+	if hasNaN(r.scales) {
+		s.broken(r, Error, "an E4M3 scale of NaN", "MLX reads it as 480 up to 0.32.2, and as NaN from 0.32.3 on")
+	}
+	if s.c.o.Source != nil {
+		s.c.add(Finding{ID: "S17", Severity: Note, Found: "nvfp4, which assay does not decode", Wanted: "a format that can be compared",
+			Consequence: "the weights were not held against the source", Fix: "none needed"}, r.m.stem)
 	}
 }
 
@@ -366,9 +396,70 @@ func (s *sampler) upstream(r row) {
 			return
 		}
 	}
-	if r.m.weight.DType == tensor.F8E4M3 && hasNaN(r.codes) {
+	fp8 := r.m.weight.DType == tensor.F8E4M3
+	if fp8 && hasNaN(r.codes) {
 		s.broken(r, Error, "an E4M3 code of NaN", poisons)
+		return
 	}
+	want, ok := s.source(r)
+	if !ok {
+		return
+	}
+	got := make([]float32, r.cols)
+	for i := range got {
+		switch {
+		case fp8:
+			got[i] = tensor.E4M3ToFloat32(r.codes[i]) * tensor.E8M0ToFloat32(r.block[i/tensor.FP8Block])
+		default:
+			got[i] = tensor.E2M1ToFloat32(r.codes[i/2]>>(4*(i%2))&15) * tensor.E8M0ToFloat32(r.block[i/tensor.FP4Group])
+		}
+	}
+	s.alike(r, got, want)
+}
+
+// table looks at a row of a token table, which names experts of its layer.
+func (s *sampler) table(r row) {
+	p := r.param()
+	got, err := integers(r.codes, r.m.weight.DType)
+	if err != nil {
+		return
+	}
+	if n := s.experts(p); n > 0 && slices.ContainsFunc(got, func(id int64) bool { return id < 0 || id >= n }) {
+		s.c.add(Finding{ID: "X06", Severity: Error, Found: "an expert's number that is too large or negative", Wanted: fmt.Sprintf("0 to %d", n-1),
+			Consequence: "the router chooses experts that are not there: MLX reads other memory", Fix: "build the bundle again"}, r.name())
+		return
+	}
+	if s.c.o.Source == nil {
+		return
+	}
+	want, ok := s.c.o.Source.integers(p, r.index)
+	if !ok || len(want) != len(got) {
+		return
+	}
+	if s.compared++; !slices.Equal(got, want) {
+		s.c.add(Finding{ID: "S17", Severity: Error, Found: "a table with other numbers than the source's", Wanted: "the source's, which nothing quantizes",
+			Consequence: "tokens go to other experts than in training", Fix: "build the bundle again, or name the source that it was made from"}, r.name())
+	}
+}
+
+// experts returns how many experts a parameter's layer has.
+func (s *sampler) experts(p *tensor.Param) int64 {
+	if s.expertsOf == nil {
+		s.expertsOf = map[string]int64{}
+		for _, q := range s.c.b.params {
+			if q.Class == tensor.RoutedExpert {
+				s.expertsOf[stackOf(&q)]++
+			}
+		}
+	}
+	most := int64(0)
+	prefix := stackOf(&tensor.Param{Layer: p.Layer, MTP: p.MTP})
+	for stack, n := range s.expertsOf {
+		if strings.HasPrefix(stack, prefix) {
+			most = max(most, n)
+		}
+	}
+	return most
 }
 
 // plain looks at a row that is not quantized.
@@ -382,6 +473,11 @@ func (s *sampler) plain(r row) {
 	if !ok || len(got) != len(want) {
 		return
 	}
+	s.alike(r, got, want)
+}
+
+// alike holds weights that nothing quantizes against the source's.
+func (s *sampler) alike(r row, got, want []float32) {
 	// F16 rounds by 2^-11, and what is finer than 2^-24 to nothing; BF16 by 2^-9.
 	close := func(want []float32) bool { return relative(got, want) < 0x1p-8 }
 	switch {
@@ -389,6 +485,6 @@ func (s *sampler) plain(r row) {
 		s.sum(r, got, want)
 	case r.param().Class == tensor.RoutedExpert && s.elsewhere(r, close):
 	default:
-		s.c.add(s.unlike(got, want), r.name())
+		s.c.add(unlike(got, want, 0), r.name())
 	}
 }

@@ -75,6 +75,11 @@ func floats(b []byte, d tensor.DType) []float32 {
 	return out
 }
 
+// integers reads a row of whole numbers.
+func integers(b []byte, d tensor.DType) ([]int64, error) {
+	return tensor.Tensor{Info: tensor.Info{DType: d, Shape: []int{len(b) / max(1, d.Size())}}, Data: b}.Int64s()
+}
+
 // affineRow is a row of the affine format, taken apart.
 type affineRow struct {
 	p              affine.Params

@@ -12,7 +12,9 @@ import (
 
 // What JANG's tools make of shapes alone. P = bits·G = 32·wcols/scols is all
 // that shapes say without in_features; each tool takes the first pair of a list
-// of its own that gives P.
+// of its own that gives P. Here are the two that run when a folder is loaded;
+// JANG's config-patch tool, and the pairs for which vMLX believes a config, are
+// not asked: what they write, or believe, stands in config.json then.
 // Source: the MLX format specification, 4.2 and 4.3.
 
 // Pair is bits and group size.
@@ -51,22 +53,6 @@ func RepairGuess(product, group int) (Pair, bool) {
 		}
 	}
 	return Pair{}, false
-}
-
-// ToolGuess returns what the config-patch tool writes: the smallest group size
-// that has legal bits.
-func ToolGuess(product int) (Pair, bool) { return RepairGuess(product, 32) }
-
-// Viable returns the pairs that vMLX takes a claim of the config for: any width
-// of 8, 6, 4, 3 and 2 bits with a whole group.
-func Viable(product int) []Pair {
-	var out []Pair
-	for _, b := range []int{8, 6, 4, 3, 2} {
-		if product%b == 0 {
-			out = append(out, Pair{b, product / b})
-		}
-	}
-	return out
 }
 
 // jangFormats are the formats that vMLX hands to its JANG loader.

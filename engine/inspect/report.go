@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 
+	"assay/engine/bundle"
 	"assay/engine/tensor"
 )
 
@@ -241,6 +242,12 @@ func (c *check) sampleScales(r *Report, sample Sample) {
 		for _, e := range x.block {
 			h.Scales++
 			h.Counts[int(e)-127]++
+		}
+		if x.m.found.Quant.Mode == bundle.ModeNVFP4 {
+			for _, e := range x.scales {
+				h.add(float64(tensor.E4M3ToFloat32(e)))
+			}
+			return
 		}
 		if !x.m.found.affine() {
 			for _, e := range x.scales {

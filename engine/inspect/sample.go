@@ -112,7 +112,7 @@ func sampleRows(r *rand.Rand, p *tensor.Param) []int {
 }
 
 // stackOf names the experts that a runtime stacks with this one.
-func stackOf(p *tensor.Param) string { return fmt.Sprint(p.Layer, p.MTP, projection(p.Name)) }
+func stackOf(p *tensor.Param) string { return fmt.Sprint(p.Layer, " ", p.MTP, " ", projection(p.Name)) }
 
 // projection is the last part of an expert's name, such as w1.weight.
 func projection(name string) string {

@@ -56,5 +56,20 @@ func (s *Source) row(p *tensor.Param, row int) ([]float32, bool) {
 	return out[(row-first)*p.Shape[1]:], true
 }
 
+// integers is row for a table of whole numbers.
+func (s *Source) integers(p *tensor.Param, row int) ([]int64, bool) {
+	t, err := s.ck.Tensor(p.Name)
+	if err != nil || !slices.Equal(t.Shape, p.Shape) {
+		return nil, false
+	}
+	_, cols := rowsOf(p)
+	width := cols * t.DType.Size()
+	if len(t.Data) < (row+1)*width {
+		return nil, false
+	}
+	out, err := integers(t.Data[row*width:][:width], t.DType)
+	return out, err == nil
+}
+
 // native says how the source stores a parameter.
 func (s *Source) native(p *tensor.Param) tensor.Native { return s.ref.Native(p.Name) }
