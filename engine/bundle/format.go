@@ -19,6 +19,10 @@ const (
 	BiasesSuffix    = ".biases"
 )
 
+// PlainName returns a tensor's name without the prefixes that runtimes put
+// before it.
+func PlainName(name string) string { return plain(name) }
+
 // ModeNVFP4 is MLX's third mode with E2M1 codes, which assay neither writes nor
 // decodes: groups of nvfp4Group with an E4M3 scale.
 const ModeNVFP4 = "nvfp4"

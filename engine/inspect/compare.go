@@ -169,12 +169,14 @@ func unlike(got, want []float32, bits int) Finding {
 	return x
 }
 
-// percent rounds down to one digit, from 100 on to 100, so that the rows of a
-// matrix have one text.
+// percent rounds down to tens from 10 to 100, and to a power of ten below, so
+// that the rows of a matrix have one text.
 func percent(part float64) string {
 	p := 100 * min(part, 1)
-	digit := math.Pow(10, math.Floor(math.Log10(max(p, 1e-4))))
-	return fmt.Sprintf("%.3g %%", math.Floor(p/digit*(1+1e-9))*digit)
+	if p >= 10 {
+		return fmt.Sprintf("%.0f %%", math.Floor(p/10)*10)
+	}
+	return fmt.Sprintf("%.3g %%", math.Pow(10, math.Floor(math.Log10(max(p, 1e-4)))))
 }
 
 // relative returns |got−want| / |want|, root mean square.

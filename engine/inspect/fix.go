@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"time"
 
@@ -47,12 +48,32 @@ func Fix(f *Folder, o Options) ([]Fixed, error) {
 	foreign := c.b != nil && o.Loader != nil && !o.Loader.reads(c.b.spelling)
 	if foreign || c.b != nil && hasAny(before, "S06", "S07", "S08", "S09", "S15") {
 		data, err := c.fixedConfig()
-		if err == nil && !sameJSON(data, f.raw) {
+		switch {
+		case err == nil && !sameText(data, f.raw):
 			out = append(out, Fixed{configName, data})
+		case err == nil && before.Worst() > Note:
+			err = fmt.Errorf("inspect: %s gives the right formats already, and the rest is not for a tool to decide", configName)
 		}
 		errs = append(errs, err)
 	}
 	return out, errors.Join(errs...)
+}
+
+// sameText says whether two values are the same to the digit, but for order and
+// spaces.
+func sameText(a, b []byte) bool {
+	var x, y any
+	for _, v := range []struct {
+		raw []byte
+		to  *any
+	}{{a, &x}, {b, &y}} {
+		d := json.NewDecoder(bytes.NewReader(v.raw))
+		d.UseNumber()
+		if d.Decode(v.to) != nil {
+			return false
+		}
+	}
+	return reflect.DeepEqual(x, y)
 }
 
 // hasAny says whether a check that a fixed file may satisfy found anything.

@@ -35,6 +35,9 @@ func TestFixedFoldersAreClean(t *testing.T) {
 			delete(q, "model.embed")
 			q["embed"] = map[string]any{"group_size": 32, "bits": 8, "mode": "affine"}
 		})},
+		{"globals of 4.0", grid, 1, text(configName, `"bits": 4,`, `"bits": 4.0,`)},
+		{"a number for a norm", grid, 1, config(func(q map[string]any) { q["model.norm"] = norm8 })},
+		{"a block without its method", grid, 1, alone(map[string]any{"bits": 4})},
 		{"nothing", grid, 0, func(*testing.T, folder) {}},
 	} {
 		t.Run(b.name, func(t *testing.T) {
@@ -80,6 +83,14 @@ func TestWhatCannotBeFixed(t *testing.T) {
 	const other = "inspect: the tensors have the names of mlx-lm, which vmlx does not read: no config can repair that"
 	if _, err := Fix(opened, Options{Params: dsv4Params, Loader: &l}); err == nil || err.Error() != other {
 		t.Errorf("%v, want %s", err, other)
+	}
+	active := healthy(t, grid)
+	active.editJSON(t, configName, func(all map[string]any) { all["quantize_activations"] = true })
+	if opened, err = Open(active.fs()); err != nil {
+		t.Fatal(err)
+	}
+	if fixed, err := Fix(opened, Options{Params: dsv4Params}); len(fixed) > 0 || err == nil || !strings.Contains(err.Error(), "not for a tool to decide") {
+		t.Errorf("a key to be removed: %v", err)
 	}
 	lost := healthy(t, grid)
 	delete(lost, lost.shards()[1])

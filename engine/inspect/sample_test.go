@@ -146,9 +146,9 @@ func TestUpstreamIsCompared(t *testing.T) {
 	}
 }
 
-// One digit, rounded down.
+// Tens, or a power of ten, rounded down.
 func TestPercent(t *testing.T) {
-	for part, want := range map[float64]string{2: "100 %", 1: "100 %", 0.47: "40 %", 0.0163: "1 %", 0.003: "0.3 %", 0.00099: "0.09 %"} {
+	for part, want := range map[float64]string{2: "100 %", 1: "100 %", 0.47: "40 %", 0.0163: "1 %", 0.04: "1 %", 0.003: "0.1 %", 0.00099: "0.01 %"} {
 		if got := percent(part); got != want {
 			t.Errorf("%v is %s, want %s", part, got, want)
 		}

@@ -209,37 +209,68 @@ func give(want map[string]*module, e *entry) bool {
 
 // mtp says whether a tensor of no parameter belongs to a multi-token-prediction
 // block, which every loader drops.
-func mtp(name string) bool {
-	for _, prefix := range []string{"language_model.", "model."} {
-		name = strings.TrimPrefix(name, prefix)
+func mtp(name string) bool { return strings.HasPrefix(bundle.PlainName(name), "mtp.") }
+
+// stemOf returns the part of a tensor's name that names its module, and false
+// for a name that no part of a matrix ends in.
+func stemOf(name string) (string, bool) {
+	at := strings.LastIndexByte(name, '.')
+	if at < 0 || new(module).part(name[at:]) == nil {
+		return name, false
 	}
-	return strings.HasPrefix(name, "mtp.")
+	return name[:at], true
 }
 
 // elsewhere returns the spelling in which a tensor of no parameter would be one
-// after all, and false where there is none: a folder that mixes spellings.
+// after all, and none where there is none: a folder that mixes spellings.
 func elsewhere(b *bound, extra []string) map[string]Spelling {
-	if len(extra) == 0 {
-		return nil
-	}
 	out := map[string]Spelling{}
-	left := map[string]bool{}
+	left := map[string][]string{} // by plain name, whole and of the module
 	for _, n := range extra {
-		left[n] = true
-	}
-	for _, s := range spellings() {
-		_, byStem := want(s, b.params)
-		for _, n := range slices.Sorted(maps.Keys(left)) {
-			if give(byStem, &entry{Info: tensor.Info{Name: n}}) {
-				out[n] = s
-				delete(left, n)
-			}
+		plain := bundle.PlainName(n)
+		left[plain] = append(left[plain], n)
+		if stem, ok := stemOf(plain); ok {
+			left[stem] = append(left[stem], n)
 		}
-		if len(left) == 0 {
+	}
+	for _, names := range append([]*bundle.Runtime{bundle.Upstream}, bundle.Runtimes()...) {
+		if len(out) == len(extra) {
 			break
+		}
+		for i := range b.params {
+			place, err := names.Place(b.params[i].Name)
+			if err != nil {
+				continue
+			}
+			stem, matrix := strings.CutSuffix(place.Name, weightSuffix)
+			for _, n := range left[bundle.PlainName(stem)] {
+				if _, done := out[n]; done {
+					continue
+				}
+				if s, ok := spelled(names, stem, matrix, n); ok {
+					out[n] = s
+				}
+			}
 		}
 	}
 	return out
+}
+
+// spelled returns the spelling in which a tensor's name is that of a parameter,
+// or of a part of it where it is a matrix.
+func spelled(names *bundle.Runtime, stem string, matrix bool, name string) (Spelling, bool) {
+	if matrix {
+		var ok bool
+		if name, ok = stemOf(name); !ok {
+			return Spelling{}, false
+		}
+	}
+	for _, s := range spellings() {
+		if s.Names == names && s.Add+strings.TrimPrefix(stem, s.Strip) == name {
+			return s, true
+		}
+	}
+	return Spelling{}, false
 }
 
 // byBytes sorts keys by their bytes, the most first.
