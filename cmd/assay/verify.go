@@ -10,14 +10,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"assay/engine/bundle"
 	"assay/engine/inspect"
+	"assay/engine/shard"
 )
 
 // verifyOptions are the flags of assay verify.
 type verifyOptions struct {
-	source, runtime string
-	fix, json       bool
-	sample          inspect.Sample
+	source, runtime    string
+	fix, json, digests bool
+	sample             inspect.Sample
 }
 
 func verifyCommand() *cobra.Command {
@@ -37,12 +39,16 @@ Exit codes: 0 nothing wrong (notes do not count); 4 warnings: it loads, but is
 slower or worse, or fails in some runtimes; 5 errors: it does not load, or loads
 wrong. They tell of the folder as it is, with --fix too.
 
+--digests reads every byte too, and holds each file of a folder that assay build
+made against the digest in its assay.json.
+
 --fix repairs what metadata alone can: the index, and what config.json says of
 formats. It writes config.json.fixed and model.safetensors.index.json.fixed
 beside the old files, never over a file. No runtime loads a name that ends so;
 the commands that put them in place are printed.`,
 		Example: `  assay verify Flash-g64-n8-e4
   assay verify Flash-g64-n8-e4 --source DeepSeek-V4-Flash
+  assay verify Flash-g64-n8-e4 --digests
   assay verify download --runtime mlx-lm-0.31.3 --fix`,
 		Args: oneFolder,
 		RunE: func(c *cobra.Command, args []string) error { return runVerify(c, args[0], o) },
@@ -51,6 +57,7 @@ the commands that put them in place are printed.`,
 	f.StringVar(&o.source, "source", "", "checkpoint that the folder was made from, to compare sampled weights with")
 	f.StringVar(&o.runtime, "runtime", "", "ask about this runtime only: "+strings.Join(loaderNames(), ", "))
 	f.BoolVar(&o.fix, "fix", false, "write repaired metadata beside the old")
+	f.BoolVar(&o.digests, "digests", false, "read every byte, and compare with the digests that the build wrote down")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	sampleFlags(c, &o.sample)
 	return c
@@ -107,11 +114,19 @@ func runVerify(c *cobra.Command, dir string, o *verifyOptions) error {
 	if err != nil {
 		return err
 	}
+	end := func() {}
+	if o.digests {
+		options.Digest, end = digests(c, dir)
+	}
 	out := verifyJSON{Folder: dir, Result: inspect.Verify(f, options)}
+	end()
+	if err := c.Context().Err(); err != nil {
+		return err
+	}
+	options.Digest = nil // once is enough
+	var unfixed error
 	if o.fix {
-		if err := out.fix(dir, f, options); err != nil {
-			return err
-		}
+		unfixed = out.fix(dir, f, options)
 	}
 	if o.json {
 		err = printJSON(c.OutOrStdout(), out)
@@ -121,7 +136,31 @@ func runVerify(c *cobra.Command, dir string, o *verifyOptions) error {
 	if err != nil {
 		return err
 	}
+	if unfixed != nil {
+		return unfixed
+	}
 	return out.failure()
+}
+
+// digests computes those of a folder's files, and tells how far it is. Once the
+// command is interrupted it reads no more. end clears what it told.
+func digests(c *cobra.Command, dir string) (digest inspect.Digest, end func()) {
+	p := newProgress(c.ErrOrStderr())
+	done, total := int64(0), int64(0)
+	files, _ := filepath.Glob(filepath.Join(dir, "*.safetensors")) // for the total only
+	for _, name := range files {
+		if info, err := os.Stat(name); err == nil {
+			total += info.Size()
+		}
+	}
+	return func(name string) (string, error) {
+		path := filepath.Join(dir, name)
+		p.build(bundle.Progress{Stage: "digests", Done: done, Total: total})
+		if info, err := os.Stat(path); err == nil {
+			done += info.Size()
+		}
+		return shard.Digest(c.Context(), path)
+	}, p.end
 }
 
 // fix writes repaired files, and verifies the folder as it would be with them.

@@ -88,6 +88,7 @@ var Checks = []struct{ ID, Title string }{
 	{"X07", "a tokenizer is there"},
 	{"X08", "end-of-sequence ids agree"},
 	{"X09", "the source's chat template is there"},
+	{"X10", "files are as assay built them, to the byte"},
 }
 
 // shown is how many places a finding names.

@@ -2,7 +2,9 @@ package inspect
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +32,10 @@ func TestFullSizeHeadersInTime(t *testing.T) {
 	for _, m := range layout.Modules {
 		stored = append(stored, m.Tensors()...)
 	}
+	var unknown []tensor.Info
+	for i := range 300 {
+		unknown = append(unknown, tensor.Info{Name: fmt.Sprintf("layers.%d.mlp.junk.weight", i), DType: tensor.U8, Shape: []int{4}})
+	}
 	for _, c := range []struct {
 		name    string
 		config  []byte
@@ -39,6 +45,7 @@ func TestFullSizeHeadersInTime(t *testing.T) {
 	}{
 		{"upstream", dsv4.FlashConfig(), upstream, 69187, []string{"X07"}},
 		{"each expert apart", config, stored, 99072, []string{"X07", "S01"}},
+		{"and 300 names that nobody knows", config, append(slices.Clone(stored), unknown...), 99372, []string{"X07", "S01", "S13"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if len(c.list) < c.tensors {

@@ -15,6 +15,7 @@ type Options struct {
 	Loader *Loader // whose behaviour counts; nil is every loader that the names are for
 	Source *Source // the checkpoint that the folder was made from, or nil
 	Sample Sample
+	Digest Digest // with it every byte is read and held against assay.json; nil reads none
 }
 
 // Result is what Verify found.
@@ -69,6 +70,9 @@ func Verify(f *Folder, o Options) Result {
 		r.Kind, r.Spelling = c.kind(), c.spellingText()
 	}
 	c.checkAssets()
+	if o.Digest != nil {
+		c.checkDigests(o.Digest)
+	}
 	r.Verdicts = c.verdicts(perLoader) // before the loaders' findings are merged
 	r.Findings = c.merged(perLoader)
 	return r
