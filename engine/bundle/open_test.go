@@ -218,7 +218,7 @@ func TestRefusedBundles(t *testing.T) {
 	}{
 		{"no biases", func(x []tensor.Tensor) []tensor.Tensor {
 			return slices.DeleteFunc(x, func(x tensor.Tensor) bool { return x.Name == up+".biases" })
-		}, `tensor "` + up + `.weight": scales are BF16, which is affine, but there are no biases`},
+		}, `tensor "` + up + `.weight": BF16 scales without biases`},
 		{"no scales", func(x []tensor.Tensor) []tensor.Tensor {
 			return slices.DeleteFunc(x, func(x tensor.Tensor) bool { return x.Name == up+".scales" })
 		}, up + ".weight"},

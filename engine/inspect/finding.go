@@ -97,23 +97,30 @@ const shown = 3
 // mostFindings is how many different findings are kept apart.
 const mostFindings = 500
 
+// alike is what findings of one kind have in common.
+type alike struct {
+	id                              string
+	severity                        Severity
+	found, wanted, consequence, fix string
+}
+
 // findings collects, each kind once.
 type findings struct {
 	list []*Finding
-	byOf map[string]*Finding
+	byOf map[alike]*Finding
 	last map[*Finding]string // where each was found last: rows of one matrix count once
 }
 
 // add takes in a finding about one place.
 func (f *findings) add(x Finding, where string) {
 	if f.byOf == nil {
-		f.byOf, f.last = map[string]*Finding{}, map[*Finding]string{}
+		f.byOf, f.last = map[alike]*Finding{}, map[*Finding]string{}
 	}
-	key := fmt.Sprint(x.ID, x.Severity, "\x00", x.Found, "\x00", x.Wanted, "\x00", x.Consequence, "\x00", x.Fix, "\x00", x.Runtimes)
+	key := alike{x.ID, x.Severity, x.Found, x.Wanted, x.Consequence, x.Fix}
 	old, ok := f.byOf[key]
 	if !ok && len(f.list) >= mostFindings { // a hostile file: its names and numbers all differ
 		x.Found, x.Wanted = "and others of this kind", ""
-		key = fmt.Sprint(x.ID, x.Severity)
+		key = alike{id: x.ID, severity: x.Severity}
 		old, ok = f.byOf[key]
 	}
 	if !ok {

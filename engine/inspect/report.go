@@ -97,7 +97,7 @@ func (f *Folder) Report(params Params, sample Sample) Report {
 		c.sampleScales(&r, sample)
 	}
 	a := readAssets(f.config, f.readPresent)
-	r.Tokenizer, r.Template = a.tokenizer, a.template != ""
+	r.Tokenizer, r.Template = a.tokenizer && a.fault == "", a.template != ""
 	for _, e := range a.eos {
 		r.Ends = append(r.Ends, fmt.Sprintf("%s %v", e.file, e.ids))
 	}

@@ -3,6 +3,7 @@ package inspect
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -78,6 +79,23 @@ func TestOtherFolders(t *testing.T) {
 		}
 		if errors.Is(err, ErrNoWeights) == strings.HasSuffix(name, "GGUF") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Scales of nvfp4 are E4M3, not exponents: 0x38 is 1, 0x40 is 2.
+func TestScalesOfNVFP4(t *testing.T) {
+	for code, power := range map[byte]int{0x38: 0, 0x40: 1} {
+		f := healthy(t, native)
+		nvfp4(code)(t, f)
+		opened, err := Open(f.fs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := opened.Report(dsv4Params, Sample{Bytes: 1 << 20, Seed: 1})
+		i := slices.IndexFunc(r.Scales, func(h ScaleHistogram) bool { return h.Format == "nvfp4" })
+		if i < 0 || r.Scales[i].Scales == 0 || r.Scales[i].Counts[power] != r.Scales[i].Scales {
+			t.Errorf("scales of %#x are %+v", code, r.Scales)
 		}
 	}
 }

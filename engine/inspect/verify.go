@@ -310,6 +310,8 @@ func (c *check) kind() string {
 	switch {
 	case c.upstream:
 		return "upstream checkpoint (" + strings.Join(names, ", ") + ")"
+	case len(names) == 0:
+		return "safetensors without a matrix of the model"
 	case len(quantized) == 0:
 		return "plain " + strings.Join(names, ", ")
 	case len(quantized) == 1 && quantized[0] == bundle.ModeAffine:
