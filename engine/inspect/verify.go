@@ -237,7 +237,7 @@ func (c *check) merged(per []loaded) []Finding {
 
 // verdicts says in a sentence what each loader does.
 func (c *check) verdicts(per []loaded) []Verdict {
-	var out []Verdict
+	out := []Verdict{} // JSON has [], not null
 	for _, l := range per {
 		out = append(out, c.verdict(l))
 	}
