@@ -21,7 +21,9 @@ import (
 // inUse returns the bytes of live heap, and of the process's memory that no file
 // backs, or 0 where the system does not say or the race detector adds its own.
 func inUse() (heap, process int64) {
-	debug.FreeOSMemory() // collects first
+	runtime.GC() // what is pooled goes with the second collection
+	runtime.GC()
+	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	var pages, shared int64

@@ -49,7 +49,8 @@ type fileRule struct {
 var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // ParseFile reads a recipe in YAML, see RecipeFile. It errs on unknown keys,
-// on values out of range, and on a name that Parse would take.
+// on values out of range, and on a name that Parse would take. The recipe is
+// Strict.
 func ParseFile(data []byte) (Recipe, error) {
 	var file struct {
 		Name  string     `yaml:"name"`
@@ -68,7 +69,7 @@ func ParseFile(data []byte) (Recipe, error) {
 	if _, err := Parse(file.Name); err == nil || !fileName.MatchString(file.Name) {
 		return Recipe{}, fmt.Errorf("variant: recipe name %q: want up to 64 letters, digits, dots and dashes, and no variant's own name", file.Name)
 	}
-	r := Recipe{Name: file.Name}
+	r := Recipe{Name: file.Name, Strict: true}
 	for i, f := range file.Rules {
 		rule, err := f.rule()
 		if err != nil {

@@ -21,7 +21,7 @@ rules:
 
 func TestParseFile(t *testing.T) {
 	got, err := ParseFile([]byte(sample))
-	want := Recipe{Name: "bookends", Rules: []Rule{
+	want := Recipe{Name: "bookends", Strict: true, Rules: []Rule{
 		{Choice: Choice{Affine: affine.Params{Bits: 8, GroupSize: 32}}},
 		{Class: tensor.RoutedExpert, Choice: Choice{Affine: affine.Params{Bits: 3, GroupSize: 32}, Encoder: affine.Recode}},
 		{Class: tensor.RoutedExpert, Layers: Layers{{0, 0}, {2, 3}}, Choice: Choice{Native: true}},

@@ -19,7 +19,8 @@ type Step struct {
 }
 
 // Plan decides every parameter and reads no weight. It errs on a matrix that
-// cannot take the format of its class, and on a rule that names no matrix.
+// cannot take the format of its class, and, if Strict,
+// on a rule that names no matrix.
 func (r Recipe) Plan(params []tensor.Param) ([]Step, error) {
 	steps := make([]Step, len(params))
 	seen := make([]bool, len(r.Rules))
@@ -36,7 +37,7 @@ func (r Recipe) Plan(params []tensor.Param) ([]Step, error) {
 		steps[i] = s
 	}
 	for i, ok := range seen {
-		if !ok {
+		if !ok && r.Strict {
 			return nil, fmt.Errorf("variant: %s: rule %d names no matrix of this model: %s", r.Name, i+1, r.Rules[i])
 		}
 	}

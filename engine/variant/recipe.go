@@ -32,8 +32,9 @@ type Rule struct {
 // that names it, and BF16 where none does. Classes that are not Quantizable
 // stay as they are under every recipe.
 type Recipe struct {
-	Name  string
-	Rules []Rule
+	Name   string
+	Rules  []Rule
+	Strict bool // a rule that names no matrix is an error: whoever wrote it meant one
 }
 
 // BF16 is the name of the reference: every matrix decoded to BF16.

@@ -113,7 +113,7 @@ func TestPlan(t *testing.T) {
 	if got.Classes[tensor.Attention] != want[1] {
 		t.Errorf("attention takes %d bytes, want %d", got.Classes[tensor.Attention], want[1])
 	}
-	bad := []tensor.Param{params[0], {Info: tensor.Info{Name: "odd.weight", DType: tensor.BF16, Shape: []int{4, 96}}, Class: tensor.Head, Reads: [2]int64{1, 1}}}
+	bad := []tensor.Param{{Info: tensor.Info{Name: "odd.weight", DType: tensor.BF16, Shape: []int{4, 96}}, Class: tensor.Head, Reads: [2]int64{1, 1}}}
 	if _, err := r.Plan(bad); err == nil || !strings.Contains(err.Error(), `tensor "odd.weight"`) || !strings.Contains(err.Error(), "96 columns") {
 		t.Errorf("a matrix that no group divides: %v", err)
 	}
