@@ -262,7 +262,7 @@ func TestLedgerRefusesAnotherRun(t *testing.T) {
 		`texts[code].digest t2, want ""`:                          func(r *Run) { r.Texts[1].Digest = "" },
 		`texts prose code, want code prose`:                       func(r *Run) { slices.Reverse(r.Texts) },
 		`variants bf16 q4, want bf16 q4 q3`:                       func(r *Run) { r.Variants = append(r.Variants, Variant{Name: "q3"}) },
-		`variants[q4].rule mlx-gpu, want mlx-cpu`:                 func(r *Run) { r.Variants[1].Rule = "mlx-cpu" },
+		`variants[q4].rule mlx-gpu, want mlx-cpu`:                 func(r *Run) { r.Variants[1].Encoder = "mlx-cpu" },
 		`engine.threads 2, want 1`:                                func(r *Run) { r.Engine.Threads = 1 },
 		`machine.cpu made, want other`:                            func(r *Run) { r.Machine.CPU = "other" },
 		`model.cache_bytes.131072 none, want 1`:                   func(r *Run) { r.Model.CacheBytes["131072"] = 1 },

@@ -26,7 +26,7 @@ func madeRun(names []string, bytesMain ...int64) Run {
 		Speed:    &Speed{PrefillTokens: 100, DecodeTokens: 2, Repetitions: 3, Discarded: 1, Seed: 7},
 	}
 	for i, n := range names {
-		r.Variants = append(r.Variants, Variant{Name: n, Rule: "mlx-gpu", Digest: "v" + n, BytesMain: bytesMain[i]})
+		r.Variants = append(r.Variants, Variant{Name: n, Encoder: "mlx-gpu", Digest: "v" + n, BytesMain: bytesMain[i]})
 	}
 	return r
 }

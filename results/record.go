@@ -71,7 +71,7 @@ type Text struct {
 // Variant is one row: its recipe and what it costs.
 type Variant struct {
 	Name          string  `json:"name"`   // "bf16", "native", "g32-n8-e4", "search-g32-n8-e4", a recipe file's or a bundle's
-	Rule          string  `json:"rule"`   // affine encoders, "+" between: "mlx-gpu", "search"; "" where nothing is quantized or nobody knows
+	Encoder       string  `json:"rule"`   // affine encoders, "+" between: "mlx-gpu", "search"; "" where nothing is quantized or nobody knows
 	Digest        string  `json:"digest"` // of recipe and source
 	GroupSize     int     `json:"group"`  // 0 where not affine
 	NonExpertBits int     `json:"n_bits"` // 16 is left as bf16; 0 where not affine

@@ -55,7 +55,7 @@ func TestBundleScoresAsItsRecipe(t *testing.T) {
 		}
 		v, _ := c.Run.Variant(p[0])
 		w, _ := c.Run.Variant(p[1])
-		if v.BytesMain != w.BytesMain || v.BytesPerToken != w.BytesPerToken || v.GroupSize != w.GroupSize || v.ExpertBits != w.ExpertBits || v.Rule != w.Rule || v.Digest == w.Digest {
+		if v.BytesMain != w.BytesMain || v.BytesPerToken != w.BytesPerToken || v.GroupSize != w.GroupSize || v.ExpertBits != w.ExpertBits || v.Encoder != w.Encoder || v.Digest == w.Digest {
 			t.Errorf("%s is recorded as %+v, its bundle as %+v", p[0], v, w)
 		}
 	}

@@ -50,7 +50,7 @@ func (s *session) describe(c *cut, ref *variant.Variant, others []*variant.Varia
 func describeVariant(v *variant.Variant) results.Variant {
 	t := variant.Sum(v.Plan())
 	return results.Variant{
-		Name: v.Name(), Rule: v.Encoder(), Digest: v.Digest(), GroupSize: t.GroupSize, NonExpertBits: t.OtherBits, ExpertBits: t.ExpertBits,
+		Name: v.Name(), Encoder: v.Encoder(), Digest: v.Digest(), GroupSize: t.GroupSize, NonExpertBits: t.OtherBits, ExpertBits: t.ExpertBits,
 		BytesMain: t.BytesMain, BytesTotal: t.BytesTotal, BitsPerWeight: t.BitsPerWeight(), BytesPerToken: t.BytesPerToken,
 	}
 }

@@ -66,7 +66,7 @@ func (l *Layout) Files(limit int64) []shard.File {
 
 // Index returns the index of the shards.
 func (l *Layout) Index(files []shard.File) File {
-	return File{shard.IndexName, shard.Index(files, l.TotalParameters())}
+	return File{tensor.IndexFile, shard.Index(files, l.TotalParameters())}
 }
 
 // key identifies the bytes of all shards.

@@ -14,7 +14,7 @@ import (
 const (
 	QuantizationKey = quantizationKey
 	TwinKey         = twinKey // its copy, for readers of upstream's key
-	WeightSuffix    = weightSuffix
+	WeightSuffix    = tensor.WeightSuffix
 	ScalesSuffix    = ".scales"
 	BiasesSuffix    = ".biases"
 )

@@ -51,7 +51,7 @@ func NewLayout(steps []variant.Step, o Options) (*Layout, error) {
 		m := Module{Path: place.Module(), Stored: place.Module(), Steps: []variant.Step{s}}
 		switch {
 		case o.PerExpert:
-			m.Stored = strings.TrimSuffix(s.Name, weightSuffix)
+			m.Stored = strings.TrimSuffix(s.Name, tensor.WeightSuffix)
 		case place.Expert >= 0:
 			m.Stacked = true
 			i, ok := stacks[m.Path]
@@ -125,7 +125,7 @@ func (m Module) infos(s variant.Step) []tensor.Info {
 	case mx.Format:
 		return []tensor.Info{info(".weight", tensor.U32, s.Shape[1]*f.Bits()/32), info(".scales", tensor.U8, s.Shape[1]/mx.GroupSize)}
 	}
-	one := tensor.Info{Name: m.Stored + strings.TrimPrefix(s.Name, strings.TrimSuffix(s.Name, weightSuffix)), DType: s.DType, Shape: s.Shape}
+	one := tensor.Info{Name: m.Stored + strings.TrimPrefix(s.Name, strings.TrimSuffix(s.Name, tensor.WeightSuffix)), DType: s.DType, Shape: s.Shape}
 	if m.Stacked {
 		one.Shape = shape(s.Shape[1])
 	}

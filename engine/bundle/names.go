@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"assay/engine/tensor"
 )
 
 //go:embed runtimes/*.json
@@ -81,12 +83,9 @@ type Place struct {
 	Expert int    // its index on the first axis of a stack, or -1
 }
 
-// weightSuffix ends the names of what may be quantized.
-const weightSuffix = ".weight"
-
 // Module returns the name without .weight: the path of the module that holds a
 // matrix, by which config.json gives its format.
-func (p Place) Module() string { return strings.TrimSuffix(p.Name, weightSuffix) }
+func (p Place) Module() string { return strings.TrimSuffix(p.Name, tensor.WeightSuffix) }
 
 // Place returns where the runtime keeps the parameter that upstream calls name.
 // It errs on a name that no pattern fits.
@@ -99,7 +98,7 @@ func (r *Runtime) Place(name string) (Place, error) {
 	return Place{}, fmt.Errorf("bundle: runtime %s has no name for %q", r.Name, name)
 }
 
-// found is what the placeholders of a pattern stood for.
+// found is what {layer}, {expert} and {rest} of a pattern stood for.
 type found struct{ layer, expert, rest string }
 
 // match fits a name to a pattern, part by part.

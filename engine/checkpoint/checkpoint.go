@@ -18,7 +18,6 @@ import (
 
 const (
 	configName = "config.json"
-	indexName  = "model.safetensors.index.json"
 )
 
 // Checkpoint is a folder of safetensors files, as stored. It is a
@@ -30,6 +29,7 @@ type Checkpoint struct {
 	tensors map[string]tensor.Tensor
 	bytes   int64
 	digest  func() (string, error)
+	print   func() (string, error) // fingerprint
 	closed  atomic.Bool
 }
 
@@ -61,7 +61,7 @@ func New(files map[string][]byte) (*Checkpoint, error) { return open(memory(file
 
 func open(from folder) (*Checkpoint, error) {
 	c := &Checkpoint{from: from, tensors: map[string]tensor.Tensor{}}
-	c.digest = sync.OnceValues(c.sum)
+	c.digest, c.print = sync.OnceValues(c.sum), sync.OnceValues(c.sample)
 	if err := c.load(); err != nil {
 		from.close()
 		return nil, fmt.Errorf("checkpoint: %w", err)
@@ -88,11 +88,11 @@ func (c *Checkpoint) load() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.shardOf)) {
 		if _, ok := c.tensors[name]; !ok {
-			return fmt.Errorf("%s: no tensor %q, which %s places there", c.from.path(want.shardOf[name]), name, indexName)
+			return fmt.Errorf("%s: no tensor %q, which %s places there", c.from.path(want.shardOf[name]), name, tensor.IndexFile)
 		}
 	}
 	if want.size >= 0 && want.size != c.bytes {
-		return fmt.Errorf("%s: total_size %d, but the tensors have %d bytes", c.from.path(indexName), want.size, c.bytes)
+		return fmt.Errorf("%s: total_size %d, but the tensors have %d bytes", c.from.path(tensor.IndexFile), want.size, c.bytes)
 	}
 	slices.Sort(c.names)
 	return nil
@@ -114,9 +114,9 @@ func (c *Checkpoint) add(shard string, want index) error {
 	for _, e := range header.Entries {
 		if claim, ok := want.shardOf[e.Name]; want.shardOf != nil && claim != shard {
 			if !ok {
-				return fmt.Errorf("tensor %q is not in %s", e.Name, indexName)
+				return fmt.Errorf("tensor %q is not in %s", e.Name, tensor.IndexFile)
 			}
-			return fmt.Errorf("tensor %q, which %s places in %s", e.Name, indexName, claim)
+			return fmt.Errorf("tensor %q, which %s places in %s", e.Name, tensor.IndexFile, claim)
 		}
 		c.tensors[e.Name] = tensor.Tensor{Info: e.Info, Data: header.Data(file, e)}
 		c.names = append(c.names, e.Name)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"assay/engine/tensor"
 )
 
 // index says which shards there are and which tensor each holds.
@@ -19,16 +21,16 @@ type index struct {
 
 // readIndex finds the shards of a folder, of which present are the files.
 func readIndex(from folder, present []string) (index, error) {
-	if !slices.Contains(present, indexName) {
+	if !slices.Contains(present, tensor.IndexFile) {
 		return soleFile(from, present)
 	}
-	data, err := from.read(indexName)
+	data, err := from.read(tensor.IndexFile)
 	if err != nil {
 		return index{}, err
 	}
 	x, err := parseIndex(data)
 	if err != nil {
-		return index{}, fmt.Errorf("%s: %w", from.path(indexName), err)
+		return index{}, fmt.Errorf("%s: %w", from.path(tensor.IndexFile), err)
 	}
 	return x, x.checkPresent(from, present)
 }
@@ -42,7 +44,7 @@ func soleFile(from folder, present []string) (index, error) {
 		}
 	}
 	if len(found) != 1 {
-		return index{}, fmt.Errorf("%s is missing, and %d files are called model*.safetensors, want 1", from.path(indexName), len(found))
+		return index{}, fmt.Errorf("%s is missing, and %d files are called model*.safetensors, want 1", from.path(tensor.IndexFile), len(found))
 	}
 	return index{shards: found, size: -1}, nil
 }
@@ -63,9 +65,9 @@ func (x index) checkPresent(from folder, present []string) error {
 	case n == 0:
 		return nil
 	case n > show:
-		return fmt.Errorf("%s: %d shards are missing: %s and %d more", from.path(indexName), n, strings.Join(missing[:show], ", "), n-show)
+		return fmt.Errorf("%s: %d shards are missing: %s and %d more", from.path(tensor.IndexFile), n, strings.Join(missing[:show], ", "), n-show)
 	default:
-		return fmt.Errorf("%s: %d of %d shards are missing: %s", from.path(indexName), n, len(x.shards), strings.Join(missing, ", "))
+		return fmt.Errorf("%s: %d of %d shards are missing: %s", from.path(tensor.IndexFile), n, len(x.shards), strings.Join(missing, ", "))
 	}
 }
 

@@ -57,6 +57,22 @@ func one(id string, s Severity, where, found string) []wanted { return []wanted{
 
 var brokenFolders = slices.Concat(brokenFiles, brokenShapes, brokenConfigs, brokenWeights, brokenAssets)
 
+// options are what verify is asked with.
+func (b broken) options(t *testing.T, src *Source) (o Options) {
+	t.Helper()
+	if b.source {
+		o.Source = src
+	}
+	if b.loader != "" {
+		l, err := LoaderOf(b.loader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Loader = &l
+	}
+	return o
+}
+
 func TestBrokenFoldersAreCaught(t *testing.T) {
 	src := sourceOf(t)
 	ids := map[string]bool{"S16": true, "X09": true, "X10": true} // have tests of their own
@@ -67,18 +83,7 @@ func TestBrokenFoldersAreCaught(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			f := healthy(t, b.from)
 			b.spoil(t, f)
-			o := Options{}
-			if b.source {
-				o.Source = src
-			}
-			if b.loader != "" {
-				l, err := LoaderOf(b.loader)
-				if err != nil {
-					t.Fatal(err)
-				}
-				o.Loader = &l
-			}
-			checkFindings(t, verify(t, f, o), b.want)
+			checkFindings(t, verify(t, f, b.options(t, src)), b.want)
 		})
 	}
 	for _, c := range Checks {

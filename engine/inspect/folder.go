@@ -28,8 +28,8 @@ import (
 )
 
 const (
+	indexName     = tensor.IndexFile
 	configName    = "config.json"
-	indexName     = "model.safetensors.index.json"
 	shardPattern  = "model*.safetensors" // what mlx-lm loads
 	smallFile     = 256 << 20            // bytes of a JSON file, at most
 	headersBudget = 1 << 30              // bytes of all headers, at most

@@ -162,18 +162,7 @@ func TestVariety(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			f := healthy(t, b.from)
 			b.spoil(t, f)
-			o := Options{}
-			if b.source {
-				o.Source = src
-			}
-			if b.loader != "" {
-				l, err := LoaderOf(b.loader)
-				if err != nil {
-					t.Fatal(err)
-				}
-				o.Loader = &l
-			}
-			checkFindings(t, verify(t, f, o), b.want)
+			checkFindings(t, verify(t, f, b.options(t, src)), b.want)
 		})
 	}
 }

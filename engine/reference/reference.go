@@ -13,12 +13,11 @@ import (
 )
 
 const (
-	weightSuffix = ".weight"
-	fp8Block     = tensor.FP8Block
-	fp4Group     = tensor.FP4Group
+	fp8Block = tensor.FP8Block
+	fp4Group = tensor.FP4Group
 )
 
-// scaleSuffixes are what takes the place of weightSuffix in a scale's name:
+// scaleSuffixes are what takes the place of tensor.WeightSuffix in a scale's name:
 // the release's own, and that of earlier releases.
 var scaleSuffixes = []string{".scale", ".weight_scale_inv"}
 
@@ -98,7 +97,7 @@ func (r *Reference) pair(info tensor.Info) (param, error) {
 	default:
 		return p, nil
 	}
-	base, ok := strings.CutSuffix(info.Name, weightSuffix)
+	base, ok := strings.CutSuffix(info.Name, tensor.WeightSuffix)
 	switch {
 	case !ok:
 		return p, fmt.Errorf("%s without the name of a weight", info.DType)

@@ -86,7 +86,7 @@ func build(d disk, dir string) (map[string]string, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if err := b.Put(IndexName, Index(testFiles, 0)); err != nil {
+	if err := b.Put(tensor.IndexFile, Index(testFiles, 0)); err != nil {
 		return nil, err
 	}
 	if err := b.Put("config.json", []byte("{}")); err != nil {
@@ -110,7 +110,7 @@ func names(t *testing.T, dir string) []string {
 }
 
 var finishedNames = []string{"config.json", "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
-	"model-00003-of-00003.safetensors", IndexName}
+	"model-00003-of-00003.safetensors", tensor.IndexFile}
 
 // checkFolder errs unless dir is the finished build.
 func checkFolder(t *testing.T, dir string) {

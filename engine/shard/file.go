@@ -18,9 +18,6 @@ import (
 	"assay/engine/tensor"
 )
 
-// IndexName is the file that says which shard holds which tensor.
-const IndexName = "model.safetensors.index.json"
-
 // align is the multiple of bytes at which a file's data begin.
 const align = 64
 

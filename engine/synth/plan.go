@@ -51,7 +51,7 @@ func New(s Spec) (*Plan, error) {
 	if s.ShardBytes <= 0 {
 		return nil, fmt.Errorf("synth: shards of %d bytes, want at least 1", s.ShardBytes)
 	}
-	for _, name := range []string{configName, shard.IndexName} {
+	for _, name := range []string{configName, tensor.IndexFile} {
 		if _, ok := s.Files[name]; ok {
 			return nil, fmt.Errorf("synth: %s is no other file", name)
 		}

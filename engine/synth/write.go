@@ -48,7 +48,7 @@ func (p *Plan) Write(ctx context.Context, dir string, progress func(Progress)) e
 			return err
 		}
 	}
-	if err := b.Put(shard.IndexName, shard.Index(p.files, 0)); err != nil {
+	if err := b.Put(tensor.IndexFile, shard.Index(p.files, 0)); err != nil {
 		return err
 	}
 	if err := b.Put(configName, p.spec.Config); err != nil {

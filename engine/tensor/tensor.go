@@ -8,6 +8,13 @@ import (
 	"strings"
 )
 
+// IndexFile names the file of a checkpoint or bundle that says which shard holds
+// which tensor.
+const IndexFile = "model.safetensors.index.json"
+
+// WeightSuffix ends the name of a parameter that is a weight.
+const WeightSuffix = ".weight"
+
 // DType is the type of a stored array's elements.
 type DType string
 
@@ -147,7 +154,7 @@ type Param struct {
 // Stored returns the arrays that the checkpoint stores for p: p itself or, for
 // FP8 and FP4, its codes and, after them, its E8M0 scales.
 func (p Param) Stored() []Info {
-	scale := Info{Name: strings.TrimSuffix(p.Name, ".weight") + ".scale", DType: F8E8M0}
+	scale := Info{Name: strings.TrimSuffix(p.Name, WeightSuffix) + ".scale", DType: F8E8M0}
 	blocks := func(n int) int { return (n + FP8Block - 1) / FP8Block }
 	switch p.Native {
 	case FP8:

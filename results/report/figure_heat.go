@@ -198,8 +198,8 @@ func gridOf(rows []results.Row) (grid, bool) {
 	rule := ""
 	for _, r := range rows {
 		if v := r.Variant; v.GroupSize > 0 {
-			if count[v.Rule]++; rule == "" || count[v.Rule] > count[rule] {
-				rule = v.Rule
+			if count[v.Encoder]++; rule == "" || count[v.Encoder] > count[rule] {
+				rule = v.Encoder
 			}
 		}
 	}
@@ -212,7 +212,7 @@ func gridOf(rows []results.Row) (grid, bool) {
 	}
 	for _, r := range rows {
 		v := r.Variant
-		if v.GroupSize == 0 || v.Rule != rule || !r.Summary.KL.Known() {
+		if v.GroupSize == 0 || v.Encoder != rule || !r.Summary.KL.Known() {
 			continue
 		}
 		g.groups, g.nonExpert, g.expert = add(g.groups, v.GroupSize), add(g.nonExpert, v.NonExpertBits), add(g.expert, v.ExpertBits)

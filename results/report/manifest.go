@@ -65,7 +65,7 @@ func variantsTable(run results.Run) manifestTable {
 		return integer(n)
 	}
 	for _, v := range run.Variants {
-		rule := v.Rule
+		rule := v.Encoder
 		if rule == "" {
 			rule = "none"
 		}

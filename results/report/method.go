@@ -47,11 +47,11 @@ func quantizers(run results.Run) sentence {
 	var rules []string
 	seen := map[string]bool{}
 	for _, v := range run.Variants {
-		if v.Rule == "" || seen[v.Rule] {
+		if v.Encoder == "" || seen[v.Encoder] {
 			continue
 		}
-		seen[v.Rule] = true
-		for _, name := range strings.Split(v.Rule, "+") {
+		seen[v.Encoder] = true
+		for _, name := range strings.Split(v.Encoder, "+") {
 			if text := cmp.Or(about[name], name); !slices.Contains(rules, text) {
 				rules = append(rules, text)
 			}

@@ -23,7 +23,7 @@ type made struct {
 
 // affine returns a variant of the grid.
 func affine(name string, group, n, e int, gigabytes float64, kl ...float32) made {
-	return made{variant: results.Variant{Name: name, Rule: "mlx-gpu", Digest: "d-" + name, GroupSize: group, NonExpertBits: n, ExpertBits: e,
+	return made{variant: results.Variant{Name: name, Encoder: "mlx-gpu", Digest: "d-" + name, GroupSize: group, NonExpertBits: n, ExpertBits: e,
 		BytesMain: int64(gigabytes * 1e9), BytesTotal: int64(gigabytes * 1e9), BitsPerWeight: 5, BytesPerToken: 1e9}, kl: kl}
 }
 

@@ -73,7 +73,7 @@ type knobs struct{ group, nonExpert, expert int }
 // finer says whether a makes one choice more finely than b and the other two
 // alike; what names that choice.
 func finer(a, b results.Variant) (what string, ok bool) {
-	if a.GroupSize == 0 || b.GroupSize == 0 || a.Rule != b.Rule {
+	if a.GroupSize == 0 || b.GroupSize == 0 || a.Encoder != b.Encoder {
 		return "", false
 	}
 	x, y := knobs{a.GroupSize, a.NonExpertBits, a.ExpertBits}, knobs{b.GroupSize, b.NonExpertBits, b.ExpertBits}
@@ -95,7 +95,7 @@ func (v verdict) rules() ([]sentence, error) {
 	for i, a := range v.Rows {
 		for _, b := range v.Rows[i+1:] {
 			x, y := a.Variant, b.Variant
-			if x.GroupSize == 0 || x.Rule == y.Rule || !a.Summary.KL.Known() || !b.Summary.KL.Known() ||
+			if x.GroupSize == 0 || x.Encoder == y.Encoder || !a.Summary.KL.Known() || !b.Summary.KL.Known() ||
 				(knobs{x.GroupSize, x.NonExpertBits, x.ExpertBits}) != (knobs{y.GroupSize, y.NonExpertBits, y.ExpertBits}) {
 				continue
 			}
@@ -109,7 +109,7 @@ func (v verdict) rules() ([]sentence, error) {
 			}
 			// With the digits of the difference, which is far less than either KL.
 			out = append(out, say("Encoder %v costs more KL than %v: %v has %v, %v has %v, paired difference %v nats%v: %v.",
-				name(more.Variant.Rule), name(less.Variant.Rule), name(more.Variant.Name), klOf(more, v.digits),
+				name(more.Variant.Encoder), name(less.Variant.Encoder), name(more.Variant.Name), klOf(more, v.digits),
 				name(less.Variant.Name), klOf(less, v.digits), estimate(d, max(v.digits, digitsOf(d.Value, 2))), share(d.Value, less.Summary.KL.Value), noise(d)))
 		}
 	}

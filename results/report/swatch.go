@@ -46,7 +46,7 @@ func swatchOf(v results.Variant) Swatch {
 	if s.Symbol == "" {
 		s.Symbol = "pin"
 	}
-	if v.Rule != "mlx-gpu" && v.Rule != "" {
+	if v.Encoder != "mlx-gpu" && v.Encoder != "" {
 		s.Symbol = "empty" + strings.ToUpper(s.Symbol[:1]) + s.Symbol[1:]
 	}
 	return s
@@ -98,7 +98,7 @@ func legend(rows []results.Row) []legendEntry {
 		case v.GroupSize == 0:
 			add(s, v.Name)
 		case s.hollow():
-			add(Swatch{"", s.Symbol}, fmt.Sprintf("group %d, encoder %s", v.GroupSize, v.Rule))
+			add(Swatch{"", s.Symbol}, fmt.Sprintf("group %d, encoder %s", v.GroupSize, v.Encoder))
 		default:
 			add(Swatch{"", s.Symbol}, fmt.Sprintf("group %d", v.GroupSize))
 		}

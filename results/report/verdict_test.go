@@ -46,7 +46,7 @@ func better(m made, by float32) made {
 
 // byCPU returns m as MLX's CPU rule makes it.
 func byCPU(m made) made {
-	m.variant.Rule = "mlx-cpu"
+	m.variant.Encoder = "mlx-cpu"
 	return m
 }
 
