@@ -30,7 +30,10 @@ type Backend interface {
 	// Load makes all weights of v resident, for sessions of up to tokens
 	// tokens. It refuses what does not fit the device's memory, with the sums.
 	Load(ctx context.Context, v *variant.Variant, tokens int) (Model, error)
-	// Pass scores many windows at once, loading one layer at a time.
+	// Layout says how windows of those lengths would go through v's model.
+	Layout(v *variant.Variant, lengths []int) (Layout, error)
+	// Pass prepares to take windows through variants of v's model. It refuses
+	// what does not fit the device's memory, with the sums.
 	Pass(ctx context.Context, v *variant.Variant, windows [][]token.ID) (Pass, error)
 	// Head loads only v's output projection.
 	Head(ctx context.Context, v *variant.Variant) (Head, error)
@@ -59,19 +62,46 @@ type Session interface {
 	Close() error
 }
 
-// Pass takes windows through the model layer by layer, each window a sequence
-// of its own from position 0. Its figures do not depend on which windows share
-// it. It serves one goroutine.
+// Pass takes windows through the model part by part, each window a sequence of
+// its own from position 0: part 0 makes the streams, each other part replaces
+// them. Between two parts a window is its streams and nothing else, so that
+// variants can take turns. Its figures do not depend on which windows share it.
+// It serves one goroutine.
 type Pass interface {
-	// Layers returns how many times Layer must be called.
-	Layers() int
-	// Layer runs the next layer on all windows.
-	Layer(ctx context.Context) error
-	// Hidden returns the final hidden states of all windows' tokens, normed,
-	// as Head takes them: [tokens, hidden], after the last Layer.
-	Hidden(ctx context.Context) ([]float32, error)
+	Layout() Layout
+	// Load makes the weights of one part resident.
+	Load(ctx context.Context, w variant.Weights, part int) (Part, error)
 	Close() error
 }
+
+// Part is the weights of one part of a pass.
+type Part interface {
+	// Run takes a group's streams x [tokens, Layout.Width] through the part, in
+	// place. The last part leaves the final hidden states, normed, as Head takes
+	// them, in the first [tokens, Layout.Hidden] of x.
+	Run(ctx context.Context, group int, x []float32) error
+	Close() error
+}
+
+// Layout is how windows go through a model: data, for plans.
+type Layout struct {
+	Parts         []PartInfo
+	Groups        []Group  // what runs together, in the windows' order
+	Head          PartInfo // the output projection; FLOPs has one entry, of one position
+	Width, Hidden int      // float32 of a token's streams, and of its final hidden state
+	Vocab         int      //
+	Scratch       int64    // bytes that the pass holds beside weights and streams
+}
+
+// PartInfo describes one part.
+type PartInfo struct {
+	Name   string   // such as "layer 3 attention"
+	Params []string // names of its weights
+	FLOPs  []int64  // useful floating-point operations, by group
+}
+
+// Group is the windows [From, To) of a pass.
+type Group struct{ From, To, Tokens int }
 
 // Head turns final hidden states into distributions.
 type Head interface {

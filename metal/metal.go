@@ -28,6 +28,11 @@ func (Backend) Load(context.Context, *variant.Variant, int) (engine.Model, error
 	return nil, ErrNotYet
 }
 
+// Layout returns ErrNotYet.
+func (Backend) Layout(*variant.Variant, []int) (engine.Layout, error) {
+	return engine.Layout{}, ErrNotYet
+}
+
 // Pass returns ErrNotYet.
 func (Backend) Pass(context.Context, *variant.Variant, [][]token.ID) (engine.Pass, error) {
 	return nil, ErrNotYet

@@ -86,8 +86,8 @@ func (p *progress) eta(s sweep.Step, now time.Time) string {
 		return ""
 	}
 	rate := ""
-	if s.Stage == "score" {
-		rate = fmt.Sprintf(", %.0f tok/s", float64(made)/spent.Seconds())
+	if s.Tokens > 0 {
+		rate = fmt.Sprintf(", %.0f tok/s", float64(made)/float64(s.Total)*float64(s.Tokens)/spent.Seconds())
 	}
 	return rate + ", " + remaining(spent, made, s.Total-s.Done)
 }

@@ -19,7 +19,6 @@ import (
 	"assay/engine/cpu"
 	"assay/engine/dsv4"
 	"assay/eval"
-	"assay/eval/rows"
 	"assay/eval/sweep"
 	"assay/results"
 )
@@ -172,7 +171,7 @@ func prepare(o *runOptions) (_ *session, err error) {
 	s.job = sweep.Job{
 		Backend: s.backend, Reference: ref, Variants: others, Windows: c.windows,
 		Speed: o.speed, SpeedTokens: c.first,
-		RowsKey: rows.Key{Variant: ref.Digest(), Windows: c.digest, Engine: engineKey(s.record)},
+		StateKey: sweep.StateKey{Model: s.model.source.Digest, Windows: c.digest, Engine: engineKey(s.record)},
 	}
 	return s, s.openLedger()
 }
@@ -191,7 +190,7 @@ func (s *session) openLedger() (err error) {
 	if s.ledger, err = results.Open(filepath.Join(dir, "ledger.jsonl"), s.record); err != nil {
 		return err
 	}
-	s.job.RowsPath = filepath.Join(dir, "reference.rows")
+	s.job.StatePath, s.job.SpillDir = filepath.Join(dir, "state"), dir
 	s.job.Recorder = recorder{s.ledger}
 	return nil
 }

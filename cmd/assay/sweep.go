@@ -12,7 +12,7 @@ import (
 )
 
 // sweepWindows is the default windows of each text.
-const sweepWindows = 2
+const sweepWindows = 4
 
 func sweepCommand() *cobra.Command {
 	o := &runOptions{}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"assay/engine"
 	"assay/engine/cpu/kernel"
@@ -140,23 +141,67 @@ func (b *Backend) Load(ctx context.Context, v *variant.Variant, tokens int) (eng
 	return dsv4.Load(ctx, o, o.c, v, tokens)
 }
 
-// Pass starts a pass over windows.
-func (b *Backend) Pass(ctx context.Context, v *variant.Variant, windows [][]token.ID) (engine.Pass, error) {
+// Pass prepares a pass over windows. What it takes beside the streams must fit.
+func (b *Backend) Pass(_ context.Context, v *variant.Variant, windows [][]token.ID) (engine.Pass, error) {
 	o, err := b.ops(v)
 	if err != nil {
 		return nil, err
 	}
-	total, longest := 0, 0
-	for _, w := range windows {
-		total += len(w)
-		longest = max(longest, len(w))
+	lengths := make([]int, len(windows))
+	for i, w := range windows {
+		lengths[i] = len(w)
 	}
-	layer := need{"the largest layer's weights", dsv4.LargestLayer(v.Plan())}
-	scratch := dsv4.PassBytes(o.c, windows) + b.scratchBytes(o.c, min(dsv4.PassTokens(o.c), total), longest)
-	if err := b.fits(v.Name(), layer, need{"states and scratch", scratch}); err != nil {
+	l := b.passLayout(o.c, lengths)
+	if err := b.fits(v.Name(), need{"the largest part's weights", largestPart(l, v.Plan())}, need{"states and scratch", l.Scratch}); err != nil {
 		return nil, err
 	}
-	return dsv4.NewPass(ctx, o, o.c, v, windows)
+	p, err := dsv4.NewPass(o, o.c, windows)
+	return pass{p, l}, err
+}
+
+// Layout says how windows of those lengths would go through v's model.
+func (b *Backend) Layout(v *variant.Variant, lengths []int) (engine.Layout, error) {
+	c, err := dsv4.ParseConfig(v.Config())
+	if err != nil {
+		return engine.Layout{}, err
+	}
+	return b.passLayout(c, lengths), nil
+}
+
+// pass is a pass whose scratch includes that of the kernels.
+type pass struct {
+	*dsv4.Pass
+	layout engine.Layout
+}
+
+func (p pass) Layout() engine.Layout { return p.layout }
+
+// largestPart returns the bytes of the part whose weights take most in a plan.
+func largestPart(l engine.Layout, steps []variant.Step) int64 {
+	bytes := map[string]int64{}
+	for _, s := range steps {
+		bytes[s.Name] = s.Bytes
+	}
+	var most int64
+	for _, p := range l.Parts {
+		var sum int64
+		for _, name := range p.Params {
+			sum += bytes[name]
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+// passLayout lays out windows of the given lengths.
+func (b *Backend) passLayout(c *dsv4.Config, lengths []int) engine.Layout {
+	l := dsv4.PassLayout(c, lengths)
+	at := 0
+	for _, g := range l.Groups {
+		at = max(at, g.Tokens)
+	}
+	l.Scratch += b.scratchBytes(c, min(dsv4.PassTokens(c), at), slices.Max(lengths))
+	return l
 }
 
 // Head loads v's output projection.

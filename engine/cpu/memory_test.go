@@ -90,21 +90,32 @@ func TestScratchBytes(t *testing.T) {
 		runtime.KeepAlive(s)
 	}
 	for _, windows := range [][][]token.ID{{long[:700], texts[2][:300]}, {long}} {
-		total := len(slices.Concat(windows...))
-		o := newOps(b, c)
 		before, _ := inUse()
-		p, err := dsv4.NewPass(t.Context(), o, c, v, windows)
+		p, err := b.Pass(t.Context(), v, windows)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 4 { // every kind of layer
-			if err := p.Layer(t.Context()); err != nil {
+		l := p.Layout()
+		x := make([][]float32, len(l.Groups))
+		var streams int64
+		for g := range x {
+			x[g] = make([]float32, l.Groups[g].Tokens*l.Width)
+			streams += int64(4 * len(x[g]))
+		}
+		for i := range 9 { // every kind of layer
+			part, err := p.Load(t.Context(), v, i)
+			if err != nil {
 				t.Fatal(err)
+			}
+			for g := range x {
+				if err := part.Run(t.Context(), g, x[g]); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		after, _ := inUse()
-		planned := dsv4.PassBytes(c, windows) + b.scratchBytes(c, min(dsv4.PassTokens(c), total), len(windows[0]))
-		check(fmt.Sprintf("pass over %d tokens", total), after-before, planned)
+		check(fmt.Sprintf("pass over %d tokens", len(slices.Concat(windows...))), after-before, l.Scratch+streams)
+		runtime.KeepAlive(x)
 		p.Close()
 	}
 }
@@ -112,12 +123,12 @@ func TestScratchBytes(t *testing.T) {
 // TestManyWindows wants the states of windows that run together counted.
 func TestManyWindows(t *testing.T) {
 	c := config(t)
-	windows := make([][]token.ID, 2000)
-	for i := range windows {
-		windows[i] = make([]token.ID, 2)
+	lengths := make([]int, 2000)
+	for i := range lengths {
+		lengths[i] = 2
 	}
 	ring := int64(c.SlidingWindow * c.HeadDim * 4)
-	if got := dsv4.PassBytes(c, windows); got < 2000*ring {
+	if got := dsv4.PassLayout(c, lengths).Scratch; got < 2000*ring {
 		t.Errorf("a pass over 2000 windows of 2 tokens takes %d bytes, but their rings alone are %d", got, 2000*ring)
 	}
 }
@@ -139,7 +150,7 @@ func TestRefusals(t *testing.T) {
 	refused(t, "weights that do not fit", second(small.Load(ctx, v, 1024)),
 		"cpu: bf16 needs 0.09 GB (weights 0.07 GB, states and scratch 0.02 GB), and 0.05 GB is free")
 	refused(t, "a pass that does not fit", second(small.Pass(ctx, v, [][]token.ID{make([]token.ID, 8192)})),
-		"cpu: bf16 needs", "the largest layer's weights 0.01 GB, states and scratch", "0.05 GB is free")
+		"cpu: bf16 needs", "the largest part's weights 0.01 GB, states and scratch", "0.05 GB is free")
 	sim := newBackend(t, Options{Model: dsv4.Options{KVSim: true}})
 	const undefined = "dsv4: kv_sim is undefined here: head_dim - qk_rope_head_dim is 96, want a multiple of 64"
 	refused(t, "kv_sim", second(sim.Load(ctx, v, 16)), undefined)
@@ -154,7 +165,6 @@ func TestRefusals(t *testing.T) {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	refused(t, "a cancelled load", second(b.Load(cancelled, v, 16)), "context canceled")
-	refused(t, "a cancelled pass", second(b.Pass(cancelled, v, [][]token.ID{{1}})), "context canceled")
 }
 
 // TestKernelsRefuse: sets that are not there, and heads that vectors do not fit.

@@ -33,17 +33,12 @@ func config(t testing.TB) *dsv4.Config {
 // hidden states and their distributions.
 func states(t testing.TB, ops dsv4.Ops, c *dsv4.Config, w dsv4.Weights, windows [][]token.ID) (hidden, logP []float32) {
 	t.Helper()
-	p, err := dsv4.NewPass(t.Context(), ops, c, w, windows)
+	p, err := dsv4.NewPass(ops, c, windows)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	for range p.Layers() {
-		if err := p.Layer(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if hidden, err = p.Hidden(t.Context()); err != nil {
+	if hidden, err = dsv4test.Hidden(t.Context(), p, w); err != nil {
 		t.Fatal(err)
 	}
 	head, err := dsv4.NewHead(ops, c, w)

@@ -142,6 +142,9 @@ func (o *ops) Slice(a dsv4.Array, from, n int) dsv4.Array { return a.(floats)[fr
 
 func (o *ops) Free(dsv4.Array) {}
 
+// Wrap works on the host's memory itself.
+func (o *ops) Wrap(host []float32) (dsv4.Array, error) { return floats(host), nil }
+
 func (o *ops) Read(dst []float32, a dsv4.Array, from int) error {
 	copy(dst, a.(floats)[from:from+len(dst)])
 	return nil

@@ -8,6 +8,7 @@ import (
 	"assay/engine/checkpoint"
 	"assay/engine/cpu/kernel"
 	"assay/engine/dsv4"
+	"assay/engine/dsv4/dsv4test"
 	"assay/engine/token"
 	"assay/engine/variant"
 	"assay/refmodel"
@@ -89,12 +90,7 @@ func hidden(t testing.TB, b *Backend, v *variant.Variant, windows [][]token.ID) 
 		t.Fatal(err)
 	}
 	defer p.Close()
-	for range p.Layers() {
-		if err := p.Layer(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h, err := p.Hidden(t.Context())
+	h, err := dsv4test.Hidden(t.Context(), p, v)
 	if err != nil {
 		t.Fatal(err)
 	}

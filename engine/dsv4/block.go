@@ -65,18 +65,28 @@ type Experts struct {
 
 // block is one layer's loaded weights.
 type block struct {
+	attention *attentionPart
+	feed      *feedPart
+}
+
+// attentionPart is the weights of a layer's attention sublayer.
+type attentionPart struct {
 	layer               int
-	ratio               int
-	hcAttn, hcFFN       *Hyper
+	hc                  *Hyper
 	qNorm, kvNorm       Weight
 	wqA, wqB, wkv       Weight
 	woA, woB            Weight
-	attention           *Attention
+	core                *Attention
 	main                *compressor
 	index               *compressor
 	indexWqB, indexProj Weight
-	router              *Router
-	experts             *Experts
+}
+
+// feedPart is the weights of a layer's feed-forward sublayer.
+type feedPart struct {
+	hc      *Hyper
+	router  *Router
+	experts *Experts
 }
 
 // compressor is a Compressor with its projections.
@@ -148,32 +158,36 @@ func (l *loader) hyper(part string) *Hyper {
 	return h
 }
 
-// loadBlock loads layer i. ropes are the model's two rotary tables, by whether
-// the layer compresses.
-func loadBlock(mem Memory, c *Config, w Weights, i int, ropes [2]Weight) (*block, int64, error) {
-	l := &loader{mem: mem, w: w, at: fmt.Sprintf("layers.%d.", i)}
-	b := &block{layer: i, ratio: c.Ratio(i), hcAttn: l.hyper("attn"), hcFFN: l.hyper("ffn")}
+// loadAttention loads layer i's attention. ropes are the model's two rotary
+// tables, by whether the layer compresses.
+func (l *loader) attention(c *Config, i int, ropes [2]Weight) *attentionPart {
+	l.at = fmt.Sprintf("layers.%d.", i)
+	b := &attentionPart{layer: i, hc: l.hyper("attn")}
 	l.at += "attn."
 	b.wqA, b.qNorm, b.wqB = l.matrix("wq_a.weight"), l.vector("q_norm.weight"), l.matrix("wq_b.weight")
 	b.wkv, b.kvNorm = l.matrix("wkv.weight"), l.vector("kv_norm.weight")
 	b.woA, b.woB = l.matrix("wo_a.weight"), l.matrix("wo_b.weight")
-	rope := ropes[0]
-	if b.ratio != 0 {
+	rope, ratio := ropes[0], c.Ratio(i)
+	if ratio != 0 {
 		rope = ropes[1]
-		b.main = l.compressor("compressor.", b.ratio, c.HeadDim, rope)
+		b.main = l.compressor("compressor.", ratio, c.HeadDim, rope)
 	}
-	b.attention = &Attention{Sinks: l.vector("attn_sink"), Rope: rope, Ratio: b.ratio}
+	b.core = &Attention{Sinks: l.vector("attn_sink"), Rope: rope, Ratio: ratio}
 	if c.Indexed(i) {
-		b.index = l.compressor("indexer.compressor.", b.ratio, c.IndexHeadDim, rope)
-		if b.index != nil {
-			b.index.Index = true
-		}
+		b.index = l.compressor("indexer.compressor.", ratio, c.IndexHeadDim, rope)
+		b.index.Index = true
 		b.indexWqB, b.indexProj = l.matrix("indexer.wq_b.weight"), l.matrix("indexer.weights_proj.weight")
 	}
-	l.at = fmt.Sprintf("layers.%d.ffn.", i)
-	b.router = l.router(c, c.Hash(i))
-	b.experts = l.experts(c)
-	return b, l.bytes, l.err
+	return b
+}
+
+// feed loads layer i's router and experts.
+func (l *loader) feed(c *Config, i int) *feedPart {
+	l.at = fmt.Sprintf("layers.%d.", i)
+	b := &feedPart{hc: l.hyper("ffn")}
+	l.at += "ffn."
+	b.router, b.experts = l.router(c, c.Hash(i)), l.experts(c)
+	return b
 }
 
 func (l *loader) compressor(at string, ratio, width int, rope Weight) *compressor {
@@ -241,13 +255,13 @@ type tail struct {
 	norm Weight
 }
 
-func loadTail(mem Memory, w Weights) (*tail, int64, error) {
-	l := &loader{mem: mem, w: w}
+func (l *loader) tail() *tail {
+	l.at = ""
 	t := &tail{hc: &HyperHead{Fn: l.matrix("hc_head_fn"), Base: l.floats("hc_head_base")}, norm: l.vector("norm.weight")}
 	if s := l.floats("hc_head_scale"); len(s) == 1 {
 		t.hc.Scale = s[0]
 	}
-	return t, l.bytes, l.err
+	return t
 }
 
 // loadRopes makes the two rotary tables for positions 0..n-1: of layers

@@ -65,22 +65,25 @@ func WorkspaceBytes(c *Config, tokens int) int64 {
 	return n * int64(tokens) * 4
 }
 
-// forward runs one layer on the streams x [T, N, D] of a batch whose spans hold
-// that layer's states.
-func forward(ops Ops, c *Config, l *block, ws *workspace, b *Batch, x Array) {
-	ops.HyperIn(b, l.hcAttn, x, ws.u, ws.mix)
-	attention(ops, c, l, ws, b)
+// run takes the streams x [T, N, D] of a batch, whose spans hold this layer's
+// states, through the attention sublayer.
+func (l *attentionPart) run(ops Ops, c *Config, ws *workspace, b *Batch, x Array) {
+	ops.HyperIn(b, l.hc, x, ws.u, ws.mix)
+	l.attend(ops, c, ws, b)
 	ops.HyperOut(b, ws.mix, ws.y, x)
+}
 
-	ops.HyperIn(b, l.hcFFN, x, ws.u, ws.mix)
+// run takes the streams x [T, N, D] of a batch through the feed-forward sublayer.
+func (l *feedPart) run(ops Ops, ws *workspace, b *Batch, x Array) {
+	ops.HyperIn(b, l.hc, x, ws.u, ws.mix)
 	ops.Route(b, l.router, ws.u, ws.picks, ws.weights)
 	ops.Experts(b, l.experts, ws.u, ws.picks, ws.weights, ws.y)
 	ops.HyperOut(b, ws.mix, ws.y, x)
 }
 
-// attention is the attention sublayer from u to y.
-func attention(ops Ops, c *Config, l *block, ws *workspace, b *Batch) {
-	rope := l.attention.Rope
+// attend is the attention itself, from u to y.
+func (l *attentionPart) attend(ops Ops, c *Config, ws *workspace, b *Batch) {
+	rope := l.core.Rope
 	ops.Linear(b, l.wqA, ws.u, ws.qr)
 	ops.Norm(b, l.qNorm, ws.qr)
 	ops.Linear(b, l.wqB, ws.qr, ws.q)
@@ -100,7 +103,7 @@ func attention(ops Ops, c *Config, l *block, ws *workspace, b *Batch) {
 		ops.Select(b, ws.indexQ, ws.indexW, ws.indexPicks)
 		picks = ws.indexPicks
 	}
-	ops.Attend(b, l.attention, ws.q, ws.kv, picks, ws.o)
+	ops.Attend(b, l.core, ws.q, ws.kv, picks, ws.o)
 	ops.GroupLinear(b, l.woA, c.OGroups, ws.o, ws.z)
 	ops.Linear(b, l.woB, ws.z, ws.y)
 }

@@ -12,7 +12,7 @@ import (
 type Model struct {
 	ops    Ops
 	c      *Config
-	blocks []*block
+	blocks []block
 	tail   *tail
 	embed  Weight
 	head   Weight
@@ -33,25 +33,17 @@ func Load(ctx context.Context, ops Ops, c *Config, w Weights, tokens int) (*Mode
 	if l.err != nil {
 		return nil, l.err
 	}
-	m.bytes = l.bytes
 	for i := range c.NumHiddenLayers {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		b, n, err := loadBlock(ops, c, w, i, ropes)
-		if err != nil {
-			return nil, err
+		m.blocks = append(m.blocks, block{l.attention(c, i, ropes), l.feed(c, i)})
+		if l.err != nil {
+			return nil, l.err
 		}
-		m.blocks = append(m.blocks, b)
-		m.bytes += n
 	}
-	t, n, err := loadTail(ops, w)
-	if err != nil {
-		return nil, err
-	}
-	m.tail = t
-	m.bytes += n
-	return m, nil
+	m.tail, m.bytes = l.tail(), l.bytes
+	return m, l.err
 }
 
 // Bytes returns the bytes of the loaded weights, as the backend holds them.
@@ -155,7 +147,8 @@ func (s *session) layers(ctx context.Context, toks []token.ID, decode bool) ([]f
 			return nil, err
 		}
 		b.Spans[0].State = s.states[i]
-		forward(m.ops, m.c, l, s.ws, b, s.x)
+		l.attention.run(m.ops, m.c, s.ws, b, s.x)
+		l.feed.run(m.ops, s.ws, b, s.x)
 	}
 	m.ops.HeadIn(b, m.tail.hc, m.tail.norm, s.x, s.ws.v)
 	hidden := make([]float32, len(toks)*m.c.HiddenSize)

@@ -30,6 +30,9 @@ type Memory interface {
 	// Slice views n elements of a from an offset on; it is freed with a.
 	Slice(a Array, from, n int) Array
 	Free(a Array)
+	// Wrap makes an array of float32 that the caller owns. Operations may work
+	// on a copy of it: host holds what they left once the array is freed.
+	Wrap(host []float32) (Array, error)
 	// Read copies len(dst) float32 of a from an offset on. It waits for all
 	// operations before it and returns the first error of any of them.
 	Read(dst []float32, a Array, from int) error

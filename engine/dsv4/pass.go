@@ -5,84 +5,29 @@ import (
 	"fmt"
 	"slices"
 
+	"assay/engine"
 	"assay/engine/token"
 	"assay/engine/variant"
 )
 
-// Pass takes windows through the model one layer at a time; only that layer's
-// weights are loaded. What a window's tokens become does not depend on the
-// windows beside it nor on how they are grouped.
+// Pass takes windows through variants of one model, part by part; only that
+// part's weights are loaded. What a window's tokens become does not depend on
+// the windows beside it nor on how they are grouped.
 type Pass struct {
-	ops    Ops
-	c      *Config
-	w      Weights
-	ropes  [2]Weight
-	groups []group
-	ws     *workspace
-	layer  int
-	tokens int
-}
-
-// group is windows whose streams lie in one array and that run together.
-type group struct {
+	ops     Ops
+	c       *Config
+	ropes   [2]Weight
+	layout  engine.Layout
 	windows [][]token.ID
-	toks    []token.ID // of all of them
-	x       Array      // [tokens, N, D]
+	toks    [][]token.ID // by group
+	ws      *workspace
 }
 
-// passBytes is about how much the arrays between a pass's operations may take;
-// it decides how many tokens run together.
-const passBytes = 256 << 20
-
-// PassTokens returns the tokens that a pass runs at once.
-func PassTokens(c *Config) int {
-	return int(min(max(passBytes/WorkspaceBytes(c, 1), 128), 4096))
-}
-
-// PassBytes returns what a pass over windows holds beside weights, in bytes:
-// streams and final hidden states, arrays between operations, rotary tables,
-// and the states in one layer of the windows that run together.
-func PassBytes(c *Config, windows [][]token.ID) int64 {
-	var total, longest int
-	var states int64
-	for _, n := range together(c, windows) {
-		var sum int64
-		for _, w := range windows[:n] {
-			var most int64
-			for i := range c.NumHiddenLayers {
-				most = max(most, layerElements(c, i, len(w)))
-			}
-			sum += 4 * most
-			total += len(w)
-			longest = max(longest, len(w))
-		}
-		states = max(states, sum)
-		windows = windows[n:]
-	}
-	streams := int64(total) * int64((c.HCMult+1)*c.HiddenSize) * 4
-	return streams + WorkspaceBytes(c, min(PassTokens(c), total)) + ropeBytes(c, longest) + states
-}
-
-// together cuts windows into groups that run together, by how many are in each:
-// up to PassTokens tokens, or one longer window.
-func together(c *Config, windows [][]token.ID) (groups []int) {
-	most := PassTokens(c)
-	for len(windows) > 0 {
-		n, toks := 0, 0
-		for n < len(windows) && (n == 0 || toks+len(windows[n]) <= most) {
-			toks += len(windows[n])
-			n++
-		}
-		groups = append(groups, n)
-		windows = windows[n:]
-	}
-	return groups
-}
-
-// NewPass starts a pass: the windows' embeddings.
-func NewPass(ctx context.Context, ops Ops, c *Config, w Weights, windows [][]token.ID) (*Pass, error) {
-	p := &Pass{ops: ops, c: c, w: w}
-	longest := 0
+// NewPass prepares a pass over windows.
+func NewPass(ops Ops, c *Config, windows [][]token.ID) (*Pass, error) {
+	p := &Pass{ops: ops, c: c, windows: windows}
+	longest, total := 0, 0
+	lengths := make([]int, len(windows))
 	for i, win := range windows {
 		if len(win) == 0 {
 			return nil, fmt.Errorf("dsv4: window %d is empty", i)
@@ -91,138 +36,52 @@ func NewPass(ctx context.Context, ops Ops, c *Config, w Weights, windows [][]tok
 			return nil, fmt.Errorf("window %d: %w", i, err)
 		}
 		longest = max(longest, len(win))
-		p.tokens += len(win)
+		total += len(win)
+		lengths[i] = len(win)
+	}
+	p.layout = PassLayout(c, lengths)
+	for _, g := range p.layout.Groups {
+		p.toks = append(p.toks, slices.Concat(windows[g.From:g.To]...))
 	}
 	var err error
 	if p.ropes, err = loadRopes(ops, c, longest); err != nil {
 		return nil, err
 	}
-	for _, n := range together(c, windows) {
-		if err := p.addGroup(windows[:n]); err != nil {
-			return nil, err
-		}
-		windows = windows[n:]
-	}
-	if p.ws, err = newWorkspace(ops, c, min(PassTokens(c), p.tokens)); err != nil {
+	p.ws, err = newWorkspace(ops, c, min(PassTokens(c), total))
+	return p, err
+}
+
+// Layout says how the windows go through the model.
+func (p *Pass) Layout() engine.Layout { return p.layout }
+
+// Load loads the weights of one part.
+func (p *Pass) Load(ctx context.Context, w variant.Weights, part int) (engine.Part, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return p, p.embed(ctx)
-}
-
-func (p *Pass) addGroup(windows [][]token.ID) error {
-	g := group{windows: windows, toks: slices.Concat(windows...)}
-	var err error
-	g.x, err = p.ops.NewArray(len(g.toks) * p.c.HCMult * p.c.HiddenSize)
-	p.groups = append(p.groups, g)
-	return err
-}
-
-func (p *Pass) embed(ctx context.Context) error {
-	l := &loader{mem: p.ops, w: p.w}
-	embed := l.matrix("embed.weight")
-	if l.err != nil {
-		return l.err
+	l := &loader{mem: p.ops, w: w}
+	out := &passPart{p: p}
+	switch layer := (part - 1) / 2; {
+	case part < 0 || part >= parts(p.c):
+		return nil, fmt.Errorf("dsv4: the pass has no part %d", part)
+	case part == 0:
+		embed := l.matrix("embed.weight")
+		out.run = func(b *Batch, x Array) { p.ops.Embed(b, embed, x) }
+	case part == parts(p.c)-1:
+		out.tail = l.tail()
+	case part%2 == 1:
+		a := l.attention(p.c, layer, p.ropes)
+		out.stateful, out.layer = true, layer
+		out.run = func(b *Batch, x Array) { a.run(p.ops, p.c, p.ws, b, x) }
+	default:
+		f := l.feed(p.c, layer)
+		out.run = func(b *Batch, x Array) { f.run(p.ops, p.ws, b, x) }
 	}
-	for _, g := range p.groups {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		p.ops.Embed(&Batch{Tokens: g.toks}, embed, g.x)
-	}
-	return nil
-}
-
-// Layers returns how many times Layer must be called.
-func (p *Pass) Layers() int { return p.c.NumHiddenLayers }
-
-// Layer loads the next layer and runs it on all windows.
-func (p *Pass) Layer(ctx context.Context) error {
-	if p.layer >= p.Layers() {
-		return fmt.Errorf("dsv4: the pass has no layer %d", p.layer)
-	}
-	b, _, err := loadBlock(p.ops, p.c, p.w, p.layer, p.ropes)
-	if err != nil {
-		return err
-	}
-	for _, g := range p.groups {
-		if err := p.runGroup(ctx, b, g); err != nil {
-			return err
-		}
-	}
-	p.layer++
-	return nil
-}
-
-// runGroup runs one layer on a group: all its windows at once, or one long
-// window piece by piece.
-func (p *Pass) runGroup(ctx context.Context, l *block, g group) error {
-	width := p.c.HCMult * p.c.HiddenSize
-	spans := make([]Span, len(g.windows))
-	from := 0
-	for i, w := range g.windows {
-		st, err := newLayerState(p.ops, p.c, p.layer, len(w))
-		if err != nil {
-			return err
-		}
-		defer st.free(p.ops)
-		spans[i] = Span{From: from, Len: len(w), State: st}
-		from += len(w)
-	}
-	if len(g.toks) <= p.ws.tokens {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		forward(p.ops, p.c, l, p.ws, &Batch{Tokens: g.toks, Spans: spans}, g.x)
-		return nil
-	}
-	for at := 0; at < len(g.toks); at += p.ws.tokens {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := min(p.ws.tokens, len(g.toks)-at)
-		piece := &Batch{Tokens: g.toks[at : at+n], Spans: []Span{{Len: n, Pos: at, State: spans[0].State}}}
-		forward(p.ops, p.c, l, p.ws, piece, p.ops.Slice(g.x, at*width, n*width))
-	}
-	return nil
-}
-
-// Hidden returns the final hidden states, [tokens, hidden_size], of all
-// windows in order. It errs before the last layer has run.
-func (p *Pass) Hidden(ctx context.Context) ([]float32, error) {
-	if p.layer != p.Layers() {
-		return nil, fmt.Errorf("dsv4: the pass has run %d of %d layers", p.layer, p.Layers())
-	}
-	t, _, err := loadTail(p.ops, p.w)
-	if err != nil {
-		return nil, err
-	}
-	d := p.c.HiddenSize
-	width := p.c.HCMult * d
-	out := make([]float32, p.tokens*d)
-	rest := out
-	for _, g := range p.groups {
-		for at := 0; at < len(g.toks); at += p.ws.tokens {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			n := min(p.ws.tokens, len(g.toks)-at)
-			b := &Batch{Tokens: g.toks[at : at+n]}
-			p.ops.HeadIn(b, t.hc, t.norm, p.ops.Slice(g.x, at*width, n*width), p.ws.v)
-			if err := p.ops.Read(rest[:n*d], p.ws.v, 0); err != nil {
-				return nil, err
-			}
-			rest = rest[n*d:]
-		}
-	}
-	return out, nil
+	return out, l.err
 }
 
 // Close frees the pass's arrays.
 func (p *Pass) Close() error {
-	for _, g := range p.groups {
-		p.ops.Free(g.x)
-	}
-	p.groups = nil
 	if p.ws != nil {
 		p.ws.free(p.ops)
 		p.ws = nil
@@ -230,55 +89,98 @@ func (p *Pass) Close() error {
 	return nil
 }
 
-// Head is the output projection alone.
-type Head struct {
-	ops  Ops
-	c    *Config
-	head Weight
+// passPart is the loaded weights of one part.
+type passPart struct {
+	p        *Pass
+	run      func(b *Batch, x Array)
+	tail     *tail // of the last part
+	stateful bool  // needs the states of layer
+	layer    int
 }
 
-// NewHead loads the output projection.
-func NewHead(ops Ops, c *Config, w Weights) (*Head, error) {
-	l := &loader{mem: ops, w: w}
-	h := &Head{ops: ops, c: c, head: l.matrix("head.weight")}
-	return h, l.err
-}
-
-// Vocab returns the size of the vocabulary.
-func (h *Head) Vocab() int { return h.c.VocabSize }
-
-// Hidden returns the size of a hidden state.
-func (h *Head) Hidden() int { return h.c.HiddenSize }
-
-// LogProbs fills dst [n, vocab] from hidden [n, hidden_size].
-func (h *Head) LogProbs(ctx context.Context, hidden, dst []float32) error {
-	if err := ctx.Err(); err != nil {
+// Run takes a group through the part: all its windows at once, or one long
+// window piece by piece.
+func (w *passPart) Run(ctx context.Context, group int, x []float32) error {
+	p := w.p
+	if want := p.layout.Groups[group].Tokens * p.layout.Width; len(x) != want {
+		return fmt.Errorf("dsv4: group %d has %d floats of streams, want %d", group, len(x), want)
+	}
+	if w.tail != nil {
+		return w.finish(ctx, group, x)
+	}
+	spans, err := w.spans(p.windows[p.layout.Groups[group].From:p.layout.Groups[group].To])
+	defer func() {
+		for _, s := range spans {
+			if s.State != nil {
+				s.State.free(p.ops)
+			}
+		}
+	}()
+	if err != nil {
 		return err
 	}
-	if len(dst)%h.Vocab() != 0 || len(hidden) != len(dst)/h.Vocab()*h.Hidden() {
-		return fmt.Errorf("dsv4: head: %d hidden values for %d logits", len(hidden), len(dst))
+	array, err := p.ops.Wrap(x)
+	if err != nil {
+		return err
 	}
-	return h.ops.LogProbs(h.head, hidden, dst, false)
+	defer p.ops.Free(array)
+	toks := p.toks[group]
+	if len(toks) <= p.ws.tokens {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		w.run(&Batch{Tokens: toks, Spans: spans}, array)
+		return p.ops.Read(nil, array, 0)
+	}
+	for at := 0; at < len(toks); at += p.ws.tokens {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(p.ws.tokens, len(toks)-at)
+		piece := &Batch{Tokens: toks[at : at+n], Spans: []Span{{Len: n, Pos: at, State: spans[0].State}}}
+		w.run(piece, p.ops.Slice(array, at*p.layout.Width, n*p.layout.Width))
+	}
+	return p.ops.Read(nil, array, 0)
 }
 
-// Close does nothing.
-func (h *Head) Close() error { return nil }
-
-// LargestLayer returns the bytes of the plan's largest layer, or of the output
-// projection if that is larger: what a pass has loaded at most.
-func LargestLayer(steps []variant.Step) int64 {
-	sums := map[string]int64{}
-	var most int64
-	for _, s := range steps {
-		if s.MTP {
-			continue
+// spans makes a group's spans, with the states that the part needs.
+func (w *passPart) spans(windows [][]token.ID) ([]Span, error) {
+	spans, from := make([]Span, 0, len(windows)), 0
+	for _, win := range windows {
+		s := Span{From: from, Len: len(win)}
+		if w.stateful {
+			var err error
+			if s.State, err = newLayerState(w.p.ops, w.p.c, w.layer, len(win)); err != nil {
+				return spans, err
+			}
 		}
-		at := s.Name
-		if s.Layer >= 0 {
-			at = fmt.Sprint(s.Layer)
-		}
-		sums[at] += s.Bytes
-		most = max(most, sums[at])
+		spans = append(spans, s)
+		from += len(win)
 	}
-	return most
+	return spans, nil
 }
+
+// finish merges the streams into final hidden states, in front of x.
+func (w *passPart) finish(ctx context.Context, group int, x []float32) error {
+	p, d := w.p, w.p.c.HiddenSize
+	toks := p.toks[group]
+	for at := 0; at < len(toks); at += p.ws.tokens {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(p.ws.tokens, len(toks)-at)
+		array, err := p.ops.Wrap(x[at*p.layout.Width : (at+n)*p.layout.Width])
+		if err != nil {
+			return err
+		}
+		p.ops.HeadIn(&Batch{Tokens: toks[at : at+n]}, w.tail.hc, w.tail.norm, array, p.ws.v)
+		p.ops.Free(array)
+		if err := p.ops.Read(x[at*d:(at+n)*d], p.ws.v, 0); err != nil { // where streams were that are done with
+			return err
+		}
+	}
+	return nil
+}
+
+// Close does nothing: a backend's weights live as long as they are referred to.
+func (w *passPart) Close() error { return nil }

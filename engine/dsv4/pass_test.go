@@ -15,7 +15,6 @@ import (
 	"assay/engine/dsv4/dsv4test"
 	"assay/engine/tensor"
 	"assay/engine/token"
-	"assay/engine/variant"
 )
 
 // refused fails unless err holds want.
@@ -26,30 +25,31 @@ func refused(t *testing.T, err error, want string) {
 	}
 }
 
-// TestPass takes windows of several lengths through the tiny model layer by
-// layer: each gets what a session of its own gets, bit for bit, for the naive
+// TestPass takes windows of several lengths through the tiny model part by
+// part: each gets what a session of its own gets, bit for bit, for the naive
 // operations round nothing on the way.
 func TestPass(t *testing.T) {
 	c, w := dsv4test.GoldenConfig(), dsv4test.NewGolden(dsv4test.GoldenConfig())
 	toks := dsv4test.GoldenTokens()
 	windows := [][]token.ID{toks, toks[:1], toks[3:20], toks[12:]}
 	n := &dsv4test.Naive{C: c}
-	p, err := dsv4.NewPass(t.Context(), n, c, w, windows)
+	p, err := dsv4.NewPass(n, c, windows)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.Hidden(t.Context())
-	refused(t, err, "dsv4: the pass has run 0 of 6 layers")
-	for range p.Layers() {
-		if err := p.Layer(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	for _, part := range []int{-1, 14} {
+		_, err = p.Load(t.Context(), w, part)
+		refused(t, err, fmt.Sprintf("dsv4: the pass has no part %d", part))
 	}
-	refused(t, p.Layer(t.Context()), "dsv4: the pass has no layer 6")
-	hidden, err := p.Hidden(t.Context())
+	hidden, err := dsv4test.Hidden(t.Context(), p, w)
 	if err != nil {
 		t.Fatal(err)
 	}
+	part, err := p.Load(t.Context(), w, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, part.Run(t.Context(), 0, make([]float32, 5)), "dsv4: group 0 has 5 floats of streams, want")
 	head, err := dsv4.NewHead(n, c, w)
 	if err != nil {
 		t.Fatal(err)
@@ -87,17 +87,21 @@ func TestPassRefuses(t *testing.T) {
 		{[][]token.ID{{1}, {}}, "dsv4: window 1 is empty"},
 		{[][]token.ID{{1}, {2, 3, 40}}, "window 1: dsv4: token 40 at 2, vocabulary is 40"},
 	} {
-		_, err := dsv4.NewPass(t.Context(), n, c, w, x.windows)
+		_, err := dsv4.NewPass(n, c, x.windows)
 		refused(t, err, x.want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := dsv4.NewPass(ctx, n, c, w, [][]token.ID{{1, 2}})
+	p, err := dsv4.NewPass(n, c, [][]token.ID{{1, 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := p.Load(ctx, w, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cancel()
-	refused(t, p.Layer(ctx), "context canceled")
-	_, err = dsv4.NewPass(ctx, n, c, w, [][]token.ID{{1}})
+	refused(t, part.Run(ctx, 0, make([]float32, 2*p.Layout().Width)), "context canceled")
+	_, err = p.Load(ctx, w, 1)
 	refused(t, err, "context canceled")
 	_, err = dsv4.Load(ctx, n, c, w, 8)
 	refused(t, err, "context canceled")
@@ -154,12 +158,9 @@ func TestLoadRefuses(t *testing.T) {
 		_, err := dsv4.Load(t.Context(), n, c, w, 8)
 		refused(t, err, x.want)
 
-		p, err := dsv4.NewPass(t.Context(), n, c, w, [][]token.ID{{1, 2}})
-		for i := 0; err == nil && i < c.NumHiddenLayers; i++ {
-			err = p.Layer(t.Context())
-		}
+		p, err := dsv4.NewPass(n, c, [][]token.ID{{1, 2}})
 		if err == nil {
-			_, err = p.Hidden(t.Context())
+			_, err = dsv4test.Hidden(t.Context(), p, w)
 		}
 		refused(t, err, x.want)
 	}
@@ -219,48 +220,50 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestLargestLayer: what a pass has loaded at most is a layer, or the output
-// projection of a model with few and small ones.
-func TestLargestLayer(t *testing.T) {
-	step := func(name string, layer int, bytes int64) (s variant.Step) {
-		s.Name, s.Layer, s.Bytes = name, layer, bytes
-		return s
-	}
-	steps := []variant.Step{step("embed.weight", -1, 7), step("layers.0.a", 0, 4), step("layers.1.a", 1, 5), step("layers.1.b", 1, 1), step("layers.10.a", 10, 5), step("head.weight", -1, 3)}
-	for i, want := range []int64{7, 9} {
-		if got := dsv4.LargestLayer(steps); got != want {
-			t.Errorf("the largest of %d steps is %d, want %d", len(steps), got, want)
-		}
-		if i == 0 {
-			steps = append(steps, step("layers.0.c", 0, 5))
-		}
-	}
-	mtp := step("mtp.0.a", -1, 1000)
-	mtp.MTP = true
-	if got := dsv4.LargestLayer(append(steps, mtp)); got != 9 {
-		t.Errorf("with an MTP block it is %d, want 9", got)
-	}
-}
-
-// TestPassBytes: streams and hidden states of all tokens, arrays of those that
-// run together, and a state for each window of a group.
-func TestPassBytes(t *testing.T) {
+// TestPassLayout: every parameter of the main model in one part, but the output
+// projection; groups of what runs together; arrays, tables and states counted.
+func TestPassLayout(t *testing.T) {
 	c := dsv4test.GoldenConfig()
-	one := dsv4.PassBytes(c, [][]token.ID{make([]token.ID, 10)})
-	two := dsv4.PassBytes(c, [][]token.ID{make([]token.ID, 10), make([]token.ID, 10)})
+	l := dsv4.PassLayout(c, []int{10})
+	seen := map[string]string{}
+	for _, p := range l.Parts {
+		for _, name := range p.Params {
+			seen[name] = p.Name
+		}
+	}
+	for _, p := range dsv4.Params(c) {
+		if (seen[p.Name] == "") != (p.MTP || p.Name == "head.weight") {
+			t.Errorf("%s is in part %q", p.Name, seen[p.Name])
+		}
+		delete(seen, p.Name)
+	}
+	if len(seen) > 0 {
+		t.Errorf("parts have more than the model: %v", seen)
+	}
+	for name, want := range map[int]string{0: "embedding", 1: "layer 0 attention", 4: "layer 1 experts", 13: "final norm"} {
+		if got := l.Parts[name].Name; got != want {
+			t.Errorf("part %d is %q, want %q", name, got, want)
+		}
+	}
+	if l.Width != 4*32 || l.Hidden != 32 {
+		t.Errorf("streams of %d floats and hidden states of %d, want 128 and 32", l.Width, l.Hidden)
+	}
 	// Layers 2 and 4: a ring of 8·80, two rings of 8·160 rows and 2 entries of 80
 	// for attention, 8·64 and 32 for the indexer.
 	state := int64(4 * (8*80 + 2*8*160 + 2*80 + 2*8*64 + 2*32))
-	tokens := 10*4*(5*32) + dsv4.WorkspaceBytes(c, 10)
-	if two-one != state+tokens {
-		t.Errorf("a second window of 10 tokens takes %d bytes, want %d", two-one, state+tokens)
+	two := dsv4.PassLayout(c, []int{10, 10})
+	if got, want := two.Scratch-l.Scratch, state+dsv4.WorkspaceBytes(c, 10); got != want {
+		t.Errorf("a second window of 10 tokens takes %d bytes, want %d", got, want)
 	}
-	if rope := one - state - tokens; rope != 10*16*8 {
+	if rope := l.Scratch - state - dsv4.WorkspaceBytes(c, 10); rope != 10*16*8 {
 		t.Errorf("the rotary tables of 10 positions take %d bytes, want %d", rope, 10*16*8)
 	}
-	long := dsv4.PassBytes(c, [][]token.ID{make([]token.ID, 10_000)})
-	if got, most := long, int64(10_000*4*(5*32))+dsv4.WorkspaceBytes(c, dsv4.PassTokens(c))+3_000_000; got > most {
+	long := dsv4.PassLayout(c, []int{10_000, 3, 3})
+	if got, most := long.Scratch, dsv4.WorkspaceBytes(c, dsv4.PassTokens(c))+3_000_000; got > most {
 		t.Errorf("a window of 10,000 tokens takes %d bytes, want at most %d: it runs in pieces", got, most)
+	}
+	if got := fmt.Sprint(long.Groups); got != "[{0 1 10000} {1 3 6}]" {
+		t.Errorf("groups %s, want [{0 1 10000} {1 3 6}]", got)
 	}
 	if got := fmt.Sprint(dsv4.SessionTokens(100), dsv4.SessionTokens(5000)); got != "100 512" {
 		t.Errorf("sessions run %s tokens at once, want 100 512", got)

@@ -2,7 +2,6 @@ package variant
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 
 	"assay/engine/affine"
@@ -22,11 +21,15 @@ type Maker struct {
 
 // NewMaker returns a maker of the matrices of steps.
 func NewMaker(ref *reference.Reference, steps []Step, recipe string) *Maker {
-	m := &Maker{ref: ref, byName: map[string]*Step{}, recipe: recipe}
+	return &Maker{ref: ref, byName: stepsByName(steps), recipe: recipe}
+}
+
+func stepsByName(steps []Step) map[string]*Step {
+	out := map[string]*Step{}
 	for i := range steps {
-		m.byName[steps[i].Name] = &steps[i]
+		out[steps[i].Name] = &steps[i]
 	}
-	return m
+	return out
 }
 
 // Tensor returns a parameter that no recipe changes.
@@ -55,48 +58,26 @@ func (k *Maker) Matrix(name string) (*tensor.Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, cols := s.Shape[0], s.Shape[1]
-	if _, ok := s.Format.(affine.Format); !ok {
-		return k.rows(s, 0, rows)
-	}
-	out := &tensor.Matrix{Name: name, Rows: rows, Cols: cols, Format: s.Format}
-	codes, scales, biases := s.Format.Sizes(rows, cols)
-	out.Codes, out.Scales, out.Biases = make([]byte, codes), make([]byte, scales), make([]byte, biases)
-	starts := RowChunks(rows, cols)
-	errs := make([]error, len(starts)-1)
-	next := make(chan int, len(errs))
-	for i := range errs {
-		next <- i
-	}
-	close(next)
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(errs)) {
-		wg.Go(func() {
-			for i := range next {
-				errs[i] = k.fill(out, s, starts[i], starts[i+1])
-			}
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return k.matrix(s, affine.NewMatrix)
 }
 
-// fill makes the rows of out from from to to.
-func (k *Maker) fill(out *tensor.Matrix, s *Step, from, to int) error {
-	part, err := k.rows(s, from, to)
-	if err != nil {
-		return err
+// matrix makes the matrix of a step, where it is affine in what room returns.
+func (k *Maker) matrix(s *Step, room func(p affine.Params, rows, cols int) (*affine.Matrix, error)) (*tensor.Matrix, error) {
+	rows, cols := s.Shape[0], s.Shape[1]
+	f, ok := s.Format.(affine.Format)
+	if !ok {
+		return k.rows(s, 0, rows)
 	}
-	codes, scales, biases := s.Format.Sizes(from, out.Cols)
-	copy(out.Codes[codes:], part.Codes)
-	copy(out.Scales[scales:], part.Scales)
-	copy(out.Biases[biases:], part.Biases)
-	return nil
+	out, err := room(f.Params, rows, cols)
+	if err != nil {
+		return nil, fmt.Errorf("variant: %s: tensor %q: %w", k.recipe, s.Name, err)
+	}
+	starts := RowChunks(rows, cols)
+	err = inParallel(len(starts)-1, func(i int) error { return k.quantize(out, 0, s, starts[i], starts[i+1]) })
+	if err != nil {
+		return nil, err
+	}
+	return out.Tensor(s.Name), nil
 }
 
 // chunkWeights is how many weights are worth a goroutine of their own.
@@ -131,7 +112,14 @@ func (k *Maker) rows(s *Step, from, to int) (*tensor.Matrix, error) {
 	cols := s.Shape[1]
 	switch f := s.Format.(type) {
 	case affine.Format:
-		return k.quantize(s, f.Params, from, to)
+		out, err := affine.NewMatrix(f.Params, to-from, cols)
+		if err == nil {
+			err = k.quantize(out, from, s, from, to)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return out.Tensor(s.Name), nil
 	case mx.Format:
 		weight, scale, err := k.ref.StoredRows(s.Name, from, to)
 		if err != nil {
@@ -146,8 +134,9 @@ func (k *Maker) rows(s *Step, from, to int) (*tensor.Matrix, error) {
 	return &tensor.Matrix{Name: s.Name, Rows: to - from, Cols: cols, Format: s.Format, Codes: t.Data}, nil
 }
 
-// quantize makes rows of an affine matrix.
-func (k *Maker) quantize(s *Step, p affine.Params, from, to int) (*tensor.Matrix, error) {
+// quantize makes the rows [from, to) of a matrix in m, whose first row is row
+// first.
+func (k *Maker) quantize(m *affine.Matrix, first int, s *Step, from, to int) error {
 	room, _ := k.rooms.Get().(*[]float32)
 	if room == nil {
 		room = new([]float32)
@@ -155,18 +144,14 @@ func (k *Maker) quantize(s *Step, p affine.Params, from, to int) (*tensor.Matrix
 	defer k.rooms.Put(room)
 	w, err := k.ref.Float32Rows(s.Name, from, to, *room)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	*room = w
-	m, err := affine.NewMatrix(p, to-from, s.Shape[1])
-	if err == nil {
-		err = m.QuantizeRows(s.Encoder, 0, w)
+	if err := m.QuantizeRows(s.Encoder, from-first, w); err != nil {
+		if from > 0 && first > 0 {
+			return fmt.Errorf("variant: %s: tensor %q, from row %d on: %w", k.recipe, s.Name, from, err)
+		}
+		return fmt.Errorf("variant: %s: tensor %q: %w", k.recipe, s.Name, err)
 	}
-	switch {
-	case err != nil && from > 0:
-		return nil, fmt.Errorf("variant: %s: tensor %q, from row %d on: %w", k.recipe, s.Name, from, err)
-	case err != nil:
-		return nil, fmt.Errorf("variant: %s: tensor %q: %w", k.recipe, s.Name, err)
-	}
-	return m.Tensor(s.Name), nil
+	return nil
 }

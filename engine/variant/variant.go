@@ -27,6 +27,9 @@ type Variant struct {
 	steps   []Step
 	digest  string
 	encoder string
+	made    bool             // the steps say what the weights are
+	maker   *Maker           // who makes them
+	byName  map[string]*Step // of steps
 }
 
 // Source is what variants are made from: the decoded checkpoint, its
@@ -60,10 +63,20 @@ func New(src Source, r Recipe) (*Variant, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", src.Digest, r.Text()))
+	maker := NewMaker(src.Reference, steps, r.Name)
 	return &Variant{
-		Weights: NewMaker(src.Reference, steps, r.Name), name: r.Name, config: src.Config, steps: steps,
-		digest: hex.EncodeToString(sum[:]), encoder: Sum(steps).Encoder,
+		Weights: maker, name: r.Name, config: src.Config, steps: steps, byName: maker.byName,
+		digest: hex.EncodeToString(sum[:]), encoder: Sum(steps).Encoder, made: true, maker: maker,
 	}, nil
+}
+
+// Planned returns a variant of a config alone, which has no weights: for plans.
+func Planned(config []byte, r Recipe, params []tensor.Param) (*Variant, error) {
+	steps, err := r.Plan(params)
+	if err != nil {
+		return nil, err
+	}
+	return &Variant{name: r.Name, config: config, steps: steps, encoder: Sum(steps).Encoder, made: true, byName: stepsByName(steps)}, nil
 }
 
 // Stored is a variant whose weights exist already.
@@ -78,7 +91,8 @@ type Stored struct {
 
 // NewStored returns a variant with the weights of s.
 func NewStored(s Stored) *Variant {
-	return &Variant{Weights: s.Weights, name: s.Name, config: s.Config, steps: s.Steps, digest: s.Digest, encoder: s.Encoder}
+	return &Variant{Weights: s.Weights, name: s.Name, config: s.Config, steps: s.Steps, digest: s.Digest, encoder: s.Encoder,
+		byName: stepsByName(s.Steps)}
 }
 
 // Name returns the recipe's name.
@@ -97,3 +111,7 @@ func (v *Variant) Encoder() string { return v.encoder }
 
 // Plan returns what becomes of each parameter. The caller must not change it.
 func (v *Variant) Plan() []Step { return v.steps }
+
+// Step returns what becomes of one parameter, or nil where the model has none of
+// that name. The caller must not change it.
+func (v *Variant) Step(name string) *Step { return v.byName[name] }

@@ -2,243 +2,223 @@ package sweep
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime"
+	"os"
 	"slices"
-	"sync"
+	"time"
 
-	"assay/datasets"
 	"assay/engine"
 	"assay/engine/token"
 	"assay/engine/variant"
-	"assay/eval"
-	"assay/eval/rows"
 )
 
-// passTokens is about how many tokens go through the model together, which
-// bounds the states in memory.
-const passTokens = 16384
+// scorer is a job's scoring under way.
+type scorer struct {
+	job    *Job
+	plan   *Plan
+	shared *variant.Shared
+	pace   savePace
+	done   int64 // of plan.FLOPs
+	skip   int64 // of done, what an earlier run had made
+}
 
-// blockBytes is about how much the distributions of a block of positions take.
-const blockBytes = 16 << 20
-
-// score runs the reference and every variant on what is not recorded.
+// score takes the windows that are not recorded through the reference and all
+// variants, part by part, and records what comes out.
 func (j *Job) score(ctx context.Context) error {
-	if !slices.ContainsFunc(j.all(), func(v *variant.Variant) bool { return !j.scored(v.Name()) }) {
-		return nil
-	}
-	head, err := j.Backend.Head(ctx, j.Reference)
+	plan, err := j.Plan()
 	if err != nil {
 		return err
 	}
-	defer head.Close()
-	each := int64(tokens(j.Windows))
-	s := &scorer{job: j, head: head, total: each * int64(len(j.all()))}
-	batches := batches(j.Windows)
-	ref := make([][]float32, len(batches))
-	for i, b := range batches {
-		if ref[i], err = s.reference(ctx, b, i); err != nil {
+	s := &scorer{job: j, plan: plan, shared: variant.NewShared(), pace: savePace{speed: 200e6}}
+	for _, b := range plan.Batches {
+		for i, level := range b.levels {
+			for _, n := range level {
+				s.shared.Want(n.variants[0], b.Layout.Parts[i].Params, 1)
+			}
+		}
+		for _, r := range b.rows {
+			s.shared.Want(r.variants[0], b.Layout.Head.Params, 1)
+		}
+	}
+	for _, b := range plan.Batches {
+		if err := s.batch(ctx, b); err != nil {
 			return err
 		}
 	}
-	for _, v := range j.Variants {
-		if j.scored(v.Name()) {
-			s.leaveOut(each)
-			continue
-		}
-		for i, b := range batches {
-			if err := s.variant(ctx, v, b, ref[i]); err != nil {
-				return err
-			}
-		}
+	if j.StatePath != "" {
+		os.Remove(j.StatePath)
 	}
 	return nil
 }
 
-// batches cuts windows into runs of about passTokens.
-func batches(windows []datasets.Window) [][]datasets.Window {
-	var out [][]datasets.Window
-	for len(windows) > 0 {
-		n := 1
-		for n < len(windows) && tokens(windows[:n+1]) <= passTokens {
-			n++
+// batch takes a batch's windows through all parts and compares what comes out.
+func (s *scorer) batch(ctx context.Context, b *Batch) error {
+	toks := make([][]token.ID, len(b.Windows))
+	for i, w := range b.Windows {
+		toks[i] = w.Tokens
+	}
+	pass, err := s.job.Backend.Pass(ctx, s.job.Reference, toks)
+	if err != nil {
+		return err
+	}
+	defer pass.Close()
+	run := &batchRun{scorer: s, b: b, pass: pass, store: &store{room: s.plan.Memory.Streams, dir: s.job.SpillDir}}
+	defer run.store.close()
+	s.pace.last = time.Now()
+	first := run.restore()
+	for part := first; part < len(b.levels); part++ {
+		next := map[*node][]*slab{}
+		for _, n := range b.levels[part] {
+			if next[n], err = run.node(ctx, part, n); err != nil {
+				return err
+			}
 		}
-		out = append(out, windows[:n])
-		windows = windows[n:]
+		run.live = next
+		if err := run.save(part + 1); err != nil {
+			return err
+		}
+	}
+	return run.compare(ctx)
+}
+
+// batchRun is one batch under way.
+type batchRun struct {
+	*scorer
+	b     *Batch
+	pass  engine.Pass
+	store *store
+	live  map[*node][]*slab // the streams of the nodes of the last part, by group
+}
+
+// node takes the streams of n's parent through a part.
+func (r *batchRun) node(ctx context.Context, part int, n *node) ([]*slab, error) {
+	v, info := n.variants[0], r.b.Layout.Parts[part]
+	if err := r.shared.Make(ctx, v, info.Params); err != nil {
+		return nil, err
+	}
+	weights, err := r.pass.Load(ctx, r.shared.Variant(v), part)
+	if err != nil {
+		return nil, err
+	}
+	defer weights.Close()
+	var out []*slab
+	for g := range r.b.Layout.Groups {
+		x, err := r.streams(n, g)
+		if err != nil {
+			return nil, err
+		}
+		if err := weights.Run(ctx, g, x.x); err != nil {
+			return nil, err
+		}
+		x.block.Rest()
+		out = append(out, x)
+		r.done += info.FLOPs[g]
+		r.report(n.variants, info.Name)
+	}
+	r.shared.Done(v, info.Params)
+	return out, nil
+}
+
+// streams returns the slab that n's group goes on in: its parent's, where no
+// other child needs it any more, or a copy.
+func (r *batchRun) streams(n *node, group int) (*slab, error) {
+	size := r.b.Layout.Groups[group].Tokens * r.b.Layout.Width
+	from := r.live[n.parent]
+	if from != nil && n.last {
+		return from[group], nil
+	}
+	out, err := r.store.take(size)
+	if err == nil && from != nil {
+		copy(out.x, from[group].x)
+		from[group].block.Rest()
+	}
+	return out, err
+}
+
+func (s *scorer) report(variants []*variant.Variant, detail string) {
+	name := variants[0].Name()
+	if n := len(variants) - 1; n > 0 {
+		name += fmt.Sprintf(" and %d more", n)
+	}
+	s.job.report(Step{Stage: "score", Variant: name, Detail: detail,
+		Done: s.done, Total: s.plan.FLOPs, Skipped: s.skip, Tokens: s.plan.Tokens})
+}
+
+// key names what made the streams.
+func (r *batchRun) key() StateKey {
+	k := r.job.StateKey
+	k.Batch, k.Tokens = r.b.Index, tokens(r.b.Windows)
+	return k
+}
+
+// floats returns the float32 of each group's streams.
+func (r *batchRun) floats() []int {
+	var out []int
+	for _, g := range r.b.Layout.Groups {
+		out = append(out, g.Tokens*r.b.Layout.Width)
 	}
 	return out
 }
 
-// tokens returns the tokens that windows feed.
-func tokens(windows []datasets.Window) int {
-	n := 0
-	for _, w := range windows {
-		n += len(w.Tokens)
+// restore takes up where a killed run left the batch, and returns the part to
+// go on with.
+func (r *batchRun) restore() int {
+	r.live = map[*node][]*slab{}
+	if r.job.StatePath == "" {
+		return 0
 	}
-	return n
-}
-
-// scorer is a job's scoring under way.
-type scorer struct {
-	job         *Job
-	head        engine.Head // the reference's
-	done, total int64       // tokens through all layers, of all variants
-	skip        int64       // of done, what an earlier run had made
-}
-
-// leaveOut counts tokens that need no work.
-func (s *scorer) leaveOut(tokens int64) {
-	s.done += tokens
-	s.skip += tokens
-}
-
-// reference returns the reference's hidden states [tokens, hidden] of a batch,
-// kept or made, and records its own scores.
-func (s *scorer) reference(ctx context.Context, batch []datasets.Window, index int) ([]float32, error) {
-	ref, err := s.referenceRows(ctx, batch, index)
-	if err != nil {
-		return nil, err
+	before := func(part int) []*node {
+		if part < 1 || part > len(r.b.levels) {
+			return nil
+		}
+		return r.b.levels[part-1]
 	}
-	d, at := s.head.Hidden(), 0
-	for _, w := range batch {
-		if !s.job.Recorder.HasScore(s.job.Reference.Name(), w.Text, w.Index) {
-			h := ref[at*d : (at+len(w.Tokens))*d]
-			if err := s.record(ctx, s.job.Reference.Name(), nil, w, h, h); err != nil {
-				return nil, err
+	part, streams, ok := readState(r.job.StatePath, r.key(), r.floats(), func(part int) []string { return paths(before(part)) }, r.store)
+	if !ok || len(streams) == 0 {
+		r.store.give(slices.Concat(streams...)...)
+		return 0
+	}
+	for i, n := range before(part) {
+		r.live[n] = streams[i]
+	}
+	for i, level := range r.b.levels[:part] {
+		for _, n := range level {
+			r.shared.Done(n.variants[0], r.b.Layout.Parts[i].Params)
+			for _, f := range r.b.Layout.Parts[i].FLOPs {
+				r.done += f
+				r.skip += f
 			}
 		}
-		at += len(w.Tokens)
 	}
-	return ref, nil
+	return part
 }
 
-func (s *scorer) referenceRows(ctx context.Context, batch []datasets.Window, index int) ([]float32, error) {
-	j := s.job
-	key := j.RowsKey
-	key.Batch, key.Tokens, key.Hidden = index, tokens(batch), s.head.Hidden()
-	path := fmt.Sprintf("%s.%d", j.RowsPath, index)
-	if j.RowsPath != "" {
-		if kept, ok, err := rows.Read(path, key); err == nil && ok { // a damaged file is made again
-			s.leaveOut(int64(key.Tokens))
-			return kept, nil
-		}
+func paths(nodes []*node) []string {
+	var out []string
+	for _, n := range nodes {
+		out = append(out, n.path)
 	}
-	ref, err := s.pass(ctx, j.Reference, batch)
-	if err != nil || j.RowsPath == "" {
-		return ref, err
-	}
-	return ref, rows.Write(path, key, ref)
+	return out
 }
 
-// variant scores one variant on a batch whose reference states are ref.
-func (s *scorer) variant(ctx context.Context, v *variant.Variant, batch []datasets.Window, ref []float32) error {
-	hidden, err := s.pass(ctx, v, batch)
-	if err != nil {
+// save writes the state before a part, where it is due.
+func (r *batchRun) save(part int) error {
+	nodes := r.b.levels[part-1]
+	var bytes int64
+	for _, n := range r.floats() {
+		bytes += 4 * int64(n) * int64(len(nodes))
+	}
+	start := time.Now()
+	if r.job.StatePath == "" || !r.pace.due(start, bytes) {
+		return nil
+	}
+	var streams [][]*slab
+	for _, n := range nodes {
+		streams = append(streams, r.live[n])
+	}
+	if err := writeState(r.job.StatePath, stateHead{Key: r.key(), Part: part, Nodes: paths(nodes), Floats: r.floats()}, streams); err != nil {
 		return err
 	}
-	head, err := s.job.Backend.Head(ctx, v)
-	if err != nil {
-		return err
-	}
-	defer head.Close()
-	if head.Vocab() != s.head.Vocab() || head.Hidden() != s.head.Hidden() {
-		return fmt.Errorf("sweep: %s has a vocabulary of %d and hidden states of %d, the reference %d and %d",
-			v.Name(), head.Vocab(), head.Hidden(), s.head.Vocab(), s.head.Hidden())
-	}
-	d := head.Hidden()
-	at := 0
-	for _, w := range batch {
-		n := len(w.Tokens) * d
-		if !s.job.Recorder.HasScore(v.Name(), w.Text, w.Index) {
-			if err := s.record(ctx, v.Name(), head, w, ref[at:at+n], hidden[at:at+n]); err != nil {
-				return err
-			}
-		}
-		at += n
-	}
+	r.pace.wrote(start, time.Now(), bytes)
 	return nil
-}
-
-// pass takes a batch through a variant and returns its final hidden states.
-func (s *scorer) pass(ctx context.Context, v *variant.Variant, batch []datasets.Window) ([]float32, error) {
-	toks := make([][]token.ID, len(batch))
-	for i, w := range batch {
-		toks[i] = w.Tokens
-	}
-	p, err := s.job.Backend.Pass(ctx, v, toks)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	start, n := s.done, int64(tokens(batch))
-	for i := range p.Layers() {
-		if err := p.Layer(ctx); err != nil {
-			return nil, err
-		}
-		s.done = start + n*int64(i+1)/int64(p.Layers())
-		s.job.report(Step{Stage: "score", Variant: v.Name(), Detail: fmt.Sprintf("layer %d of %d", i+1, p.Layers()),
-			Done: s.done, Total: s.total, Skipped: s.skip})
-	}
-	return p.Hidden(ctx)
-}
-
-// record compares a window position by position and hands the score over. A
-// nil head says that the states are the reference's own.
-func (s *scorer) record(ctx context.Context, name string, head engine.Head, w datasets.Window, ref, got []float32) error {
-	n := w.To - w.From
-	score := eval.WindowScore{Variant: name, Text: w.Text, Window: w.Index,
-		NLL: make([]float32, n), KL: make([]float32, n), Top1: make([]bool, n)}
-	vocab, d := s.head.Vocab(), s.head.Hidden()
-	most := max(blockBytes/(4*vocab), 1)
-	p := make([]float32, min(most, n)*vocab)
-	q := p
-	if head != nil {
-		q = make([]float32, len(p))
-	}
-	for from := 0; from < n; from += most {
-		to := min(from+most, n)
-		cut := func(h []float32) []float32 { return h[(w.From+from)*d : (w.From+to)*d] }
-		if err := s.head.LogProbs(ctx, cut(ref), p[:(to-from)*vocab]); err != nil {
-			return err
-		}
-		if head != nil {
-			if err := head.LogProbs(ctx, cut(got), q[:(to-from)*vocab]); err != nil {
-				return err
-			}
-		}
-		if err := compare(&score, w, from, to, p[:(to-from)*vocab], q[:(to-from)*vocab]); err != nil {
-			return fmt.Errorf("sweep: %s, %s window %d: %w", name, w.Text, w.Index, err)
-		}
-	}
-	return s.job.Recorder.AppendScore(score)
-}
-
-// compare scores positions from..to-1 of a window from their distributions p
-// and q [to-from, vocab], on all cores.
-func compare(score *eval.WindowScore, w datasets.Window, from, to int, p, q []float32) error {
-	workers := min(runtime.GOMAXPROCS(0), to-from)
-	errs := make([]error, workers)
-	var wg sync.WaitGroup
-	for k := range workers {
-		wg.Go(func() {
-			var ref eval.Reference
-			vocab := len(p) / (to - from)
-			for i := (to - from) * k / workers; i < (to-from)*(k+1)/workers && errs[k] == nil; i++ {
-				errs[k] = scoreToken(score, &ref, from+i, p[i*vocab:][:vocab], q[i*vocab:][:vocab], w)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// scoreToken scores scored position i of a window.
-func scoreToken(score *eval.WindowScore, ref *eval.Reference, i int, p, q []float32, w datasets.Window) error {
-	if err := ref.Reset(p); err != nil {
-		return err
-	}
-	nll, kl, top1, err := ref.Score(q, int(w.Targets[w.From+i]))
-	score.NLL[i], score.KL[i], score.Top1[i] = float32(nll), float32(kl), top1
-	return err
 }

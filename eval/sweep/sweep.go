@@ -1,7 +1,9 @@
-// Package sweep runs a comparison: the reference once, then each variant on the
-// same windows, then the timings, every result handed over as soon as it is
-// known, so that a run killed at any moment goes on where it was. It leaves the
-// ledger's form to results and the flags to the command.
+// Package sweep runs a comparison: the reference and all variants go through the
+// model together, part by part on the same windows, then come the timings. The
+// checkpoint is read once and each distinct matrix is made once; variants that
+// are still the same share the work. Results are handed over as soon as they are
+// known, so that a run killed at any moment goes on about where it was. It leaves
+// the ledger's form to results and the flags to the command.
 package sweep
 
 import (
@@ -14,7 +16,6 @@ import (
 	"assay/engine/token"
 	"assay/engine/variant"
 	"assay/eval"
-	"assay/eval/rows"
 )
 
 // Recorder is where results go for good. A result that it has is not made again.
@@ -32,11 +33,13 @@ type Job struct {
 	Variants  []*variant.Variant // without the reference, in table order
 	Windows   []datasets.Window
 	Recorder  Recorder
-	// RowsPath, with a number for each batch behind it, is where the reference's
-	// hidden states are kept between runs; "" keeps them in memory only. RowsKey
-	// names what made them.
-	RowsPath string
-	RowsKey  rows.Key
+	// StatePath is where the streams of a batch are kept between runs where they
+	// would take long to make again; "" keeps none. StateKey names what makes
+	// them. SpillDir is the folder of the file for streams that memory has no
+	// room for; "" is the system's for temporary files.
+	StatePath string
+	StateKey  StateKey
+	SpillDir  string
 	// Speed is nil where nothing is timed; SpeedTokens is the text of the timings.
 	Speed       *bench.Plan
 	SpeedTokens []token.ID
@@ -44,14 +47,15 @@ type Job struct {
 	Progress func(Step)
 }
 
-// Step says how far a job is, in tokens of one stage.
+// Step says how far a stage of a job is.
 type Step struct {
 	Stage   string // "score" or "speed"
 	Variant string
-	Detail  string // such as "layer 3 of 8"
-	Done    int64  // units of work done in the stage, comparable with Total
+	Detail  string // such as "layer 3 attention"
+	Done    int64  // work done in the stage: floating-point operations, or repetitions
 	Total   int64
 	Skipped int64 // of Done, what an earlier run had done
+	Tokens  int64 // what Total is in tokens of all variants; 0 where nothing is scored
 }
 
 // Run does what is not done yet: scores first, then timings. A job without
@@ -78,14 +82,4 @@ func (j *Job) report(s Step) {
 	if j.Progress != nil {
 		j.Progress(s)
 	}
-}
-
-// scored says whether every window of a variant is recorded.
-func (j *Job) scored(name string) bool {
-	for _, w := range j.Windows {
-		if !j.Recorder.HasScore(name, w.Text, w.Index) {
-			return false
-		}
-	}
-	return true
 }

@@ -19,6 +19,7 @@ type Naive struct {
 	Log     *Log // notes every selection, if not nil
 	// LogSumExp is ln Σ e^logit of every distribution so far, in order.
 	LogSumExp []float64
+	wrapped   []wrapped
 }
 
 // Array holds float64; Ints holds int32.
@@ -104,12 +105,11 @@ func (n *Naive) LoadRope(f []float32, positions int) (dsv4.Weight, error) {
 	return r, nil
 }
 
-// NewArray, NewInts, Slice, Free, Read and ReadInts are dsv4.Memory's.
+// NewArray, NewInts, Slice, Read and ReadInts are dsv4.Memory's.
 
 func (n *Naive) NewArray(k int) (dsv4.Array, error)         { return make(array, k), nil }
 func (n *Naive) NewInts(k int) (dsv4.Array, error)          { return make(ints, k), nil }
 func (n *Naive) Slice(a dsv4.Array, from, k int) dsv4.Array { return a.(array)[from : from+k] }
-func (n *Naive) Free(dsv4.Array)                            {}
 func (n *Naive) ReadInts(dst []int32, a dsv4.Array, from int) error {
 	copy(dst, a.(ints)[from:])
 	return nil

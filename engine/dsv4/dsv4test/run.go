@@ -9,6 +9,7 @@ import (
 	"assay/engine"
 	"assay/engine/dsv4"
 	"assay/engine/token"
+	"assay/engine/variant"
 )
 
 // Singles is forty chunks of one token.
@@ -57,6 +58,35 @@ func Feed(ctx context.Context, s engine.Session, toks []token.ID, chunks []int) 
 			return nil, err
 		}
 		toks = toks[n:]
+	}
+	return out, nil
+}
+
+// Hidden takes a variant alone through all parts of a pass and returns the final
+// hidden states [tokens, hidden].
+func Hidden(ctx context.Context, p engine.Pass, w variant.Weights) ([]float32, error) {
+	l := p.Layout()
+	var streams [][]float32
+	for _, g := range l.Groups {
+		streams = append(streams, make([]float32, g.Tokens*l.Width))
+	}
+	for i := range l.Parts {
+		part, err := p.Load(ctx, w, i)
+		if err != nil {
+			return nil, err
+		}
+		for g, x := range streams {
+			if err := part.Run(ctx, g, x); err != nil {
+				return nil, err
+			}
+		}
+		if err := part.Close(); err != nil {
+			return nil, err
+		}
+	}
+	var out []float32
+	for i, g := range l.Groups {
+		out = append(out, streams[i][:g.Tokens*l.Hidden]...)
 	}
 	return out, nil
 }

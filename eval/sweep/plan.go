@@ -1,0 +1,388 @@
+package sweep
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"assay/datasets"
+	"assay/engine"
+	"assay/engine/affine"
+	"assay/engine/variant"
+)
+
+// Plan is how a job's windows are scored: decided from configs and lengths
+// alone, before a weight is read.
+type Plan struct {
+	Batches []*Batch
+	// Resident says that all variants' weights stay in memory from batch to
+	// batch. Otherwise there is one batch, and each part's weights are dropped
+	// when all variants have passed it.
+	Resident bool
+	Totals
+	Memory Memory
+}
+
+// Totals is what a plan does.
+type Totals struct {
+	Tokens   int64 // through the model, of all variants
+	Scored   int64 // positions, of all variants
+	FLOPs    int64 // useful floating-point operations; what variants share is counted once
+	Weights  int64 // quantized, each distinct matrix once
+	Source   int64 // bytes of the checkpoint that are read
+	Written  int64 // bytes of streams that go through a file at most
+	Variants int
+}
+
+// Memory is the most bytes that a plan holds at once, by what for.
+type Memory struct {
+	Limit   int64 // what the process may take
+	Process int64 // the program, its buffers and the blocks of distributions
+	Scratch int64 // between operations
+	Weights int64 // with the bytes of the checkpoint that they are made of
+	Streams int64 // in memory
+	Spilled int64 // streams in a file
+}
+
+// Total returns the sum of what is held in memory.
+func (m Memory) Total() int64 { return m.Process + m.Scratch + m.Weights + m.Streams }
+
+// Batch is windows that go through the parts together.
+type Batch struct {
+	Index   int
+	Windows []datasets.Window
+	Layout  engine.Layout
+	levels  [][]*node // by part, in the order to run
+	rows    []*row    // distinct distributions, the reference's first
+}
+
+// node is variants that are one up to a part, and with it.
+type node struct {
+	variants []*variant.Variant
+	parent   *node
+	last     bool   // of its parent's children, in the order to run
+	path     string // digest of all values up to here
+}
+
+// row is variants whose distributions are the same.
+type row struct {
+	variants []*variant.Variant
+	leaf     *node
+}
+
+// process is about what the program takes beside what Memory counts: itself, the
+// embedded model, rooms for decoding, distributions of a block, records.
+const process = 192 << 20
+
+// Plan decides how the windows that are not recorded are scored. It errs, with
+// the sums, where the memory is too small for any way.
+func (j *Job) Plan() (*Plan, error) {
+	p := &Plan{}
+	p.Memory = Memory{Limit: j.Backend.Device().Memory, Process: process}
+	if p.Memory.Limit == 0 {
+		p.Memory.Limit = math.MaxInt64
+	}
+	pending := j.pending(j.Windows)
+	if len(pending) == 0 {
+		return p, nil
+	}
+	whole, err := j.batch(0, j.Windows)
+	if err != nil {
+		return nil, err
+	}
+	distinct, source := whole.distinct(j.Reference, pending)
+	p.Source = source
+	for _, n := range distinct {
+		p.Weights += n.elements
+		p.Memory.Weights += n.bytes
+	}
+	p.Resident = p.Memory.Weights+source <= p.Memory.Limit/4
+	if p.Resident {
+		p.Memory.Weights += source
+		err = j.cut(p, whole)
+	} else {
+		p.Memory.Weights = whole.weightsAtOnce()
+		p.Batches = []*Batch{whole}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, p.finish(j)
+}
+
+// cut makes a batch of each group of windows that run together, or of fewer
+// windows where their streams would not fit.
+func (j *Job) cut(p *Plan, whole *Batch) error {
+	room := p.Memory.Limit - p.Memory.Process - p.Memory.Weights - whole.Layout.Scratch
+	for _, g := range whole.Layout.Groups {
+		windows := j.Windows[g.From:g.To]
+		for len(windows) > 0 {
+			n := len(windows)
+			for n > 1 && whole.streams(tokens(windows[:n])) > room {
+				n--
+			}
+			if len(j.pending(windows[:n])) > 0 {
+				b, err := j.batch(len(p.Batches), windows[:n])
+				if err != nil {
+					return err
+				}
+				p.Batches = append(p.Batches, b)
+			}
+			windows = windows[n:]
+		}
+	}
+	return nil
+}
+
+// streams returns the bytes of the streams of n tokens where most variants differ.
+func (b *Batch) streams(n int) int64 {
+	return int64(n) * int64(b.Layout.Width) * 4 * int64(len(b.levels[len(b.levels)-1]))
+}
+
+// finish adds up what the batches do and decides what is spilled.
+func (p *Plan) finish(j *Job) error {
+	var most, slab int64
+	for _, b := range p.Batches {
+		p.Memory.Scratch = max(p.Memory.Scratch, b.Layout.Scratch)
+		toks := tokens(b.Windows)
+		most = max(most, b.streams(toks))
+		for _, g := range b.Layout.Groups {
+			slab = max(slab, int64(g.Tokens)*int64(b.Layout.Width)*4)
+		}
+		for part, level := range b.levels {
+			for range level {
+				for _, f := range b.Layout.Parts[part].FLOPs {
+					p.FLOPs += f
+				}
+			}
+		}
+		for _, r := range b.rows {
+			for _, w := range b.Windows {
+				p.FLOPs += int64(w.To-w.From) * b.Layout.Head.FLOPs[0]
+				p.Scored += int64(w.To-w.From) * int64(len(r.variants))
+			}
+			p.Tokens += int64(toks) * int64(len(r.variants))
+		}
+		p.Variants = max(p.Variants, len(j.pending(b.Windows)))
+	}
+	room := p.Memory.Limit - p.Memory.Total()
+	p.Memory.Streams = min(most, max(room, 2*slab))
+	p.Memory.Spilled = most - p.Memory.Streams
+	if p.Memory.Spilled > 0 {
+		p.Written = p.Memory.Spilled * int64(len(p.Batches[0].levels))
+	}
+	if p.Memory.Total() > p.Memory.Limit {
+		return fmt.Errorf("sweep: %s of memory are too little: %s", gigabytes(p.Memory.Limit), p.Memory)
+	}
+	return nil
+}
+
+// String lists the parts of the sum.
+func (m Memory) String() string {
+	return fmt.Sprintf("%s are needed (program %s, weights of one part or of all %s, scratch %s, streams %s)",
+		gigabytes(m.Total()), gigabytes(m.Process), gigabytes(m.Weights), gigabytes(m.Scratch), gigabytes(m.Streams))
+}
+
+func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
+
+// pending returns the reference and the variants that have windows to score, or
+// nothing where none has.
+func (j *Job) pending(windows []datasets.Window) []*variant.Variant {
+	var out []*variant.Variant
+	todo := false
+	for i, v := range j.all() {
+		left := slices.ContainsFunc(windows, func(w datasets.Window) bool { return !j.Recorder.HasScore(v.Name(), w.Text, w.Index) })
+		if left || i == 0 {
+			out = append(out, v)
+		}
+		todo = todo || left
+	}
+	if !todo {
+		return nil
+	}
+	return out
+}
+
+// batch lays out windows and finds which variants are one up to which part.
+func (j *Job) batch(index int, windows []datasets.Window) (*Batch, error) {
+	lengths := make([]int, len(windows))
+	for i, w := range windows {
+		lengths[i] = len(w.Tokens)
+	}
+	l, err := j.Backend.Layout(j.Reference, lengths)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range j.Variants {
+		other, err := j.Backend.Layout(v, lengths)
+		if err != nil {
+			return nil, err
+		}
+		if other.Vocab != l.Vocab || other.Hidden != l.Hidden || len(other.Parts) != len(l.Parts) {
+			return nil, fmt.Errorf("sweep: %s has a vocabulary of %d, hidden states of %d and %d parts, the reference %d, %d and %d",
+				v.Name(), other.Vocab, other.Hidden, len(other.Parts), l.Vocab, l.Hidden, len(l.Parts))
+		}
+	}
+	b := &Batch{Index: index, Windows: windows, Layout: l}
+	nodes := []*node{{variants: j.pending(windows)}}
+	for _, part := range l.Parts {
+		nodes = split(nodes, part.Params)
+		b.levels = append(b.levels, nodes)
+	}
+	for _, n := range split(nodes, l.Head.Params) {
+		b.rows = append(b.rows, &row{variants: n.variants, leaf: n.parent})
+	}
+	slices.SortStableFunc(b.rows, func(x, y *row) int { // the reference's first
+		return cmp.Compare(btoi(!slices.Contains(x.variants, j.Reference)), btoi(!slices.Contains(y.variants, j.Reference)))
+	})
+	return b, nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// split parts each node's variants by their values of some parameters. Nodes
+// that share most bytes follow one another, so that these are held once.
+func split(nodes []*node, params []string) []*node {
+	type child struct {
+		*node
+		order string
+	}
+	var all []child
+	for _, parent := range nodes {
+		by := map[string]*node{}
+		for _, v := range parent.variants {
+			path, order := describe(parent.path, v, params)
+			n := by[path]
+			if n == nil {
+				n = &node{parent: parent, path: path}
+				by[path] = n
+				all = append(all, child{n, order})
+			}
+			n.variants = append(n.variants, v)
+		}
+	}
+	slices.SortStableFunc(all, func(x, y child) int { return strings.Compare(x.order, y.order) })
+	seen := map[*node]bool{}
+	out := make([]*node, len(all))
+	for i := len(all) - 1; i >= 0; i-- {
+		n := all[i].node
+		n.last = !seen[n.parent]
+		seen[n.parent] = true
+		out[i] = n
+	}
+	return out
+}
+
+// describe returns a digest of a path and of v's values of params, and what to
+// sort by: the values that most bytes have, first.
+func describe(path string, v *variant.Variant, params []string) (digest, order string) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", path)
+	bytes := map[string]int64{}
+	for _, name := range params {
+		values := v.Values(name)
+		fmt.Fprintf(h, "%s\x00%s\n", name, values)
+		bytes[values] += v.Step(name).Bytes
+	}
+	var kinds []string
+	for k := range bytes {
+		kinds = append(kinds, k)
+	}
+	slices.SortFunc(kinds, func(a, b string) int { return cmp.Or(cmp.Compare(bytes[b], bytes[a]), strings.Compare(a, b)) })
+	return fmt.Sprintf("%x", h.Sum(nil)), strings.Join(kinds, ", ")
+}
+
+// heavy is a distinct matrix: the bytes that it takes, and the weights that are
+// quantized for it.
+type heavy struct{ bytes, elements int64 }
+
+type valuesKey struct{ name, values string }
+
+// distinct returns the distinct matrices of all parts and heads, and the bytes
+// of the checkpoint that they are made of.
+func (b *Batch) distinct(reference *variant.Variant, pending []*variant.Variant) (all map[valuesKey]heavy, source int64) {
+	all = map[valuesKey]heavy{}
+	for _, part := range append(slices.Clone(b.Layout.Parts), b.Layout.Head) {
+		for _, name := range part.Params {
+			source += reference.Step(name).StoredBytes()
+			for _, v := range pending {
+				s := v.Step(name)
+				if s.Format == nil {
+					continue
+				}
+				h := heavy{bytes: v.HeldBytes(name)}
+				if _, ok := s.Format.(affine.Format); ok {
+					h.elements = s.Elements()
+				}
+				all[valuesKey{name, v.Values(name)}] = h
+			}
+		}
+	}
+	return all, source
+}
+
+// weightsAtOnce returns the most bytes of weights, and of the checkpoint that
+// they are made of, that are held where each part's are dropped after it.
+func (b *Batch) weightsAtOnce() int64 {
+	var most int64
+	for i, level := range b.levels {
+		params := b.Layout.Parts[i].Params
+		var source int64
+		for _, name := range params {
+			source += level[0].variants[0].Step(name).StoredBytes()
+		}
+		most = max(most, source+heldAtOnce(params, level))
+	}
+	var heads []*node
+	for _, r := range b.rows {
+		heads = append(heads, &node{variants: r.variants})
+	}
+	return max(most, heldAtOnce(b.Layout.Head.Params, heads[:1])+heldAtOnce(b.Layout.Head.Params, heads))
+}
+
+// heldAtOnce returns the most bytes of matrices that are held while nodes take
+// their turns, each distinct matrix from its first use to its last.
+func heldAtOnce(params []string, nodes []*node) int64 {
+	uses := map[valuesKey]int{}
+	for _, n := range nodes {
+		for _, name := range params {
+			uses[valuesKey{name, n.variants[0].Values(name)}]++
+		}
+	}
+	var now, most int64
+	held := map[valuesKey]bool{}
+	for _, n := range nodes {
+		v := n.variants[0]
+		for _, name := range params {
+			if k := (valuesKey{name, v.Values(name)}); !held[k] {
+				held[k] = true
+				now += v.HeldBytes(name)
+			}
+		}
+		most = max(most, now)
+		for _, name := range params {
+			k := valuesKey{name, v.Values(name)}
+			if uses[k]--; uses[k] == 0 {
+				now -= v.HeldBytes(name)
+			}
+		}
+	}
+	return most
+}
+
+// tokens returns the tokens that windows feed.
+func tokens(windows []datasets.Window) int {
+	n := 0
+	for _, w := range windows {
+		n += len(w.Tokens)
+	}
+	return n
+}
