@@ -29,6 +29,11 @@ func (j *Job) score(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return newScorer(j, plan).run(ctx)
+}
+
+// newScorer announces what the plan will use.
+func newScorer(j *Job, plan *Plan) *scorer {
 	s := &scorer{job: j, plan: plan, shared: variant.NewShared(), pace: savePace{speed: 200e6}}
 	for _, b := range plan.Batches {
 		for i, level := range b.levels {
@@ -40,13 +45,17 @@ func (j *Job) score(ctx context.Context) error {
 			s.shared.Want(r.variants[0], b.Layout.Head.Params, 1)
 		}
 	}
-	for _, b := range plan.Batches {
+	return s
+}
+
+func (s *scorer) run(ctx context.Context) error {
+	for _, b := range s.plan.Batches {
 		if err := s.batch(ctx, b); err != nil {
 			return err
 		}
 	}
-	if j.StatePath != "" {
-		os.Remove(j.StatePath)
+	if s.job.StatePath != "" {
+		os.Remove(s.job.StatePath)
 	}
 	return nil
 }
@@ -209,7 +218,7 @@ func (r *batchRun) save(part int) error {
 		bytes += 4 * int64(n) * int64(len(nodes))
 	}
 	start := time.Now()
-	if r.job.StatePath == "" || !r.pace.due(start, bytes) {
+	if r.job.StatePath == "" || !r.pace.due(start, bytes) && !r.job.saveAlways {
 		return nil
 	}
 	var streams [][]*slab

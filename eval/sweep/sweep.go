@@ -37,9 +37,10 @@ type Job struct {
 	// would take long to make again; "" keeps none. StateKey names what makes
 	// them. SpillDir is the folder of the file for streams that memory has no
 	// room for; "" is the system's for temporary files.
-	StatePath string
-	StateKey  StateKey
-	SpillDir  string
+	StatePath  string
+	StateKey   StateKey
+	SpillDir   string
+	saveAlways bool // between all parts, for tests
 	// Speed is nil where nothing is timed; SpeedTokens is the text of the timings.
 	Speed       *bench.Plan
 	SpeedTokens []token.ID

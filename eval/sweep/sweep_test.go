@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"assay/bench"
 	"assay/datasets"
@@ -18,7 +21,6 @@ import (
 	"assay/engine/token"
 	"assay/engine/variant"
 	"assay/eval"
-	"assay/eval/rows"
 )
 
 // source is a checkpoint of one matrix: enough to make variants with names.
@@ -41,12 +43,12 @@ func source(t *testing.T) variant.Source {
 	return variant.Source{Reference: ref, Config: []byte("{}"), Digest: "d", Params: params}
 }
 
-// backend is an engine whose hidden states are the tokens and whose
+// backend is an engine of one layer whose hidden states are the tokens and whose
 // distributions over four tokens lean by variant. It counts what it is asked.
 type backend struct {
-	passes map[string]int
+	runs   map[string]int // parts that a variant's weights ran
 	loads  map[string]int
-	stop   int // layers left until it fails, or −1
+	stop   int // runs of parts left until it fails, or −1
 	memory int64
 }
 
@@ -59,9 +61,40 @@ func (b *backend) Load(_ context.Context, v *variant.Variant, _ int) (engine.Mod
 	return model{}, nil
 }
 
+// groupTokens is the most tokens that the fake engine runs together.
+const groupTokens = 16384
+
+func (b *backend) Layout(_ *variant.Variant, lengths []int) (engine.Layout, error) {
+	l := engine.Layout{Width: 8, Hidden: 2, Vocab: 4, Scratch: 1000, Head: engine.PartInfo{FLOPs: []int64{5}}}
+	for at := 0; at < len(lengths); {
+		g := engine.Group{From: at, To: at}
+		for g.To < len(lengths) && (g.To == at || g.Tokens+lengths[g.To] <= groupTokens) {
+			g.Tokens += lengths[g.To]
+			g.To++
+		}
+		l.Groups = append(l.Groups, g)
+		at = g.To
+	}
+	for i, name := range []string{"embedding", "layer 0 attention", "final norm"} {
+		p := engine.PartInfo{Name: name}
+		if i == 1 {
+			p.Params = []string{"a.weight"}
+		}
+		for _, g := range l.Groups {
+			p.FLOPs = append(p.FLOPs, int64(10*g.Tokens))
+		}
+		l.Parts = append(l.Parts, p)
+	}
+	return l, nil
+}
+
 func (b *backend) Pass(_ context.Context, v *variant.Variant, windows [][]token.ID) (engine.Pass, error) {
-	b.passes[v.Name()]++
-	return &pass{b: b, windows: windows}, nil
+	lengths := make([]int, len(windows))
+	for i, w := range windows {
+		lengths[i] = len(w)
+	}
+	l, err := b.Layout(v, lengths)
+	return &pass{b: b, windows: windows, layout: l}, err
 }
 
 func (b *backend) Head(_ context.Context, v *variant.Variant) (engine.Head, error) {
@@ -71,23 +104,47 @@ func (b *backend) Head(_ context.Context, v *variant.Variant) (engine.Head, erro
 type pass struct {
 	b       *backend
 	windows [][]token.ID
+	layout  engine.Layout
 }
 
-func (p *pass) Layers() int  { return 2 }
-func (p *pass) Close() error { return nil }
-func (p *pass) Layer(context.Context) error {
-	if p.b.stop == 0 {
+func (p *pass) Layout() engine.Layout { return p.layout }
+func (p *pass) Close() error          { return nil }
+func (p *pass) Load(_ context.Context, w variant.Weights, i int) (engine.Part, error) {
+	if i == 1 {
+		if _, err := w.Matrix("a.weight"); err != nil {
+			return nil, err
+		}
+	}
+	return part{p, w.(*variant.Variant).Name(), i}, nil
+}
+
+type part struct {
+	p    *pass
+	name string
+	i    int
+}
+
+func (p part) Close() error { return nil }
+
+// Run puts a token's id and the parts that it has gone through in its streams.
+func (p part) Run(_ context.Context, group int, x []float32) error {
+	if p.p.b.stop == 0 {
 		return errStopped
 	}
-	p.b.stop--
-	return nil
-}
-
-func (p *pass) Hidden(context.Context) (out []float32, err error) {
-	for _, id := range slices.Concat(p.windows...) {
-		out = append(out, float32(id), 1)
+	p.p.b.stop--
+	p.p.b.runs[p.name]++
+	g := p.p.layout.Groups[group]
+	for i, id := range slices.Concat(p.p.windows[g.From:g.To]...) {
+		switch p.i {
+		case 0:
+			x[8*i], x[8*i+1] = float32(id), 1
+		case 1:
+			x[8*i+1]++
+		default:
+			x[2*i], x[2*i+1] = x[8*i], x[8*i+1]+1
+		}
 	}
-	return out, nil
+	return nil
 }
 
 // head leans towards token (hidden mod 4) by a strength of its own.
@@ -102,6 +159,9 @@ func (h head) LogProbs(_ context.Context, hidden, dst []float32) error {
 		lse := math.Log(3 + math.Exp(lean))
 		for k := range 4 {
 			dst[4*i+k] = float32(-lse)
+		}
+		if hidden[2*i+1] != 3 {
+			return fmt.Errorf("a token went through %g parts, want 3", hidden[2*i+1])
 		}
 		dst[4*i+int(hidden[2*i])%4] = float32(lean - lse)
 	}
@@ -151,7 +211,7 @@ func (r *recorder) AppendTiming(s bench.Sample) error {
 
 func newJob(t *testing.T, b *backend, r *recorder) *Job {
 	t.Helper()
-	j := &Job{Backend: b, Recorder: r, RowsPath: filepath.Join(t.TempDir(), "rows"), RowsKey: rows.Key{Variant: "v"}}
+	j := &Job{Backend: b, Recorder: r, StatePath: filepath.Join(t.TempDir(), "state"), StateKey: StateKey{Model: "m"}, SpillDir: t.TempDir()}
 	src := source(t)
 	for _, name := range []string{"bf16", "native", "g32-n8-e4", "g128-n4-e3"} {
 		recipe, err := variant.Parse(name)
@@ -177,7 +237,7 @@ func newJob(t *testing.T, b *backend, r *recorder) *Job {
 }
 
 func newBackend() *backend {
-	return &backend{passes: map[string]int{}, loads: map[string]int{}, stop: -1, memory: 1 << 20}
+	return &backend{runs: map[string]int{}, loads: map[string]int{}, stop: -1, memory: 1 << 30}
 }
 
 func TestSweep(t *testing.T) {
@@ -189,8 +249,8 @@ func TestSweep(t *testing.T) {
 		t.Fatalf("%d scores and %d timings, want 12 and 12", len(r.scores), len(r.timings))
 	}
 	for i, s := range r.scores {
-		if want := []string{"bf16", "native", "g32-n8-e4", "g128-n4-e3"}[i/3]; s.Variant != want || s.Window != i%3 || len(s.NLL) != 3 {
-			t.Errorf("score %d is of %s, window %d, %d tokens; want %s, %d, 3", i, s.Variant, s.Window, len(s.NLL), want, i%3)
+		if want := []string{"bf16", "native", "g128-n4-e3", "g32-n8-e4"}[i%4]; s.Variant != want || s.Window != i/4 || len(s.NLL) != 3 {
+			t.Errorf("score %d is of %s, window %d, %d tokens; want %s, %d, 3", i, s.Variant, s.Window, len(s.NLL), want, i/4)
 		}
 	}
 	// By hand: bf16 leans by 0.4 to the fed token, which is never the target.
@@ -198,18 +258,19 @@ func TestSweep(t *testing.T) {
 	if got := float64(r.scores[0].NLL[0]); math.Abs(got-lse) > 1e-6 {
 		t.Errorf("NLL %.6f, want %.6f", got, lse)
 	}
-	if r.scores[0].KL[0] != 0 || !r.scores[0].Top1[0] {
-		t.Error("the reference differs from itself")
+	for i := range 2 { // native has bf16's values
+		if r.scores[i].KL[0] != 0 || !r.scores[i].Top1[0] {
+			t.Errorf("%s differs from the reference", r.scores[i].Variant)
+		}
 	}
 	p, q := math.Exp(0.4)/(3+math.Exp(0.4)), 0.9-math.Log(3+math.Exp(0.9))
 	kl := p*(0.4-lse-q) + (1-p)*(-lse+math.Log(3+math.Exp(0.9)))
-	if got := float64(r.scores[6].KL[0]); math.Abs(got-kl) > 1e-6 {
+	if got := float64(r.scores[3].KL[0]); math.Abs(got-kl) > 1e-6 {
 		t.Errorf("KL of a head that leans by 0.9 is %.6f, want %.6f", got, kl)
 	}
-	for name, n := range b.passes {
-		if n != 1 {
-			t.Errorf("%s went through %d passes", name, n)
-		}
+	// The embedding is everybody's, the layer has three kinds of weights.
+	if got := fmt.Sprint(b.runs); got != "map[bf16:3 g128-n4-e3:2 g32-n8-e4:2]" {
+		t.Errorf("parts ran as %s", got)
 	}
 	for name, n := range b.loads {
 		if n != 1 {
@@ -218,36 +279,86 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestResume stops a sweep after every number of layers; what is recorded then
-// is not made again, and the whole is what an undisturbed run gives.
+// TestResume stops a sweep after every number of runs of a part, with a state
+// written wherever there can be one; what was done before it is not done again,
+// and the whole is what an undisturbed run gives.
 func TestResume(t *testing.T) {
 	whole := &recorder{}
 	if err := newJob(t, newBackend(), whole).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for layers := range 8 {
+	// One run of the embedding, three of the layer, three of the final norm.
+	for stop, want := range []int{7, 6, 6, 6, 3, 3, 3} {
 		r, first := &recorder{}, newBackend()
-		first.stop = layers
+		first.stop = stop
 		j := newJob(t, first, r)
+		j.saveAlways = true
 		if err := j.Run(t.Context()); !errors.Is(err, errStopped) {
-			t.Fatalf("after %d layers: %v", layers, err)
+			t.Fatalf("after %d parts: %v", stop, err)
 		}
-		had := len(r.scores)
 		again := newBackend()
 		j.Backend = again
 		if err := j.Run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := again.passes["bf16"]; layers >= 2 && n != 0 {
-			t.Errorf("after %d layers the reference went through again", layers)
+		if got := sum(again.runs); got != want {
+			t.Errorf("after %d parts: %d are run, want %d", stop, got, want)
 		}
-		if want := (12 - had + 2) / 3; layers >= 2 && sum(again.passes) != want {
-			t.Errorf("after %d layers: %d passes, want %d", layers, sum(again.passes), want)
+		if _, err := os.Stat(j.StatePath); !os.IsNotExist(err) {
+			t.Errorf("after %d parts: the state is left over (%v)", stop, err)
 		}
 		for i := range whole.scores {
 			if fmt.Sprint(r.scores[i]) != fmt.Sprint(whole.scores[i]) {
-				t.Fatalf("after %d layers: score %d is %v, want %v", layers, i, r.scores[i], whole.scores[i])
+				t.Fatalf("after %d parts: score %d is %v, want %v", stop, i, r.scores[i], whole.scores[i])
 			}
+		}
+	}
+}
+
+// TestStateOfOthers: a state that is damaged, cut short, or of another run is
+// not used.
+func TestStateOfOthers(t *testing.T) {
+	for name, spoil := range map[string]func(j *Job, data []byte) []byte{
+		"as written":     func(_ *Job, d []byte) []byte { return d },
+		"a changed byte": func(_ *Job, d []byte) []byte { d[len(d)-20] ^= 1; return d },
+		"cut short":      func(_ *Job, d []byte) []byte { return d[:len(d)-9] },
+		"another model":  func(j *Job, d []byte) []byte { j.StateKey.Model = "other"; return d },
+		"text":           func(*Job, []byte) []byte { return []byte("assay state 1\nhello") },
+		"other variants": func(j *Job, d []byte) []byte {
+			recipe, _ := variant.Parse("g64-n6-e3")
+			v, err := variant.New(source(t), recipe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			j.Variants = append(j.Variants, v)
+			return d
+		},
+	} {
+		first := newBackend()
+		first.stop = 4
+		j := newJob(t, first, &recorder{})
+		j.saveAlways = true
+		if err := j.Run(t.Context()); !errors.Is(err, errStopped) {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(j.StatePath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(j.StatePath, spoil(j, data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		again := newBackend()
+		j.Backend = again
+		if err := j.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int{"as written": 3, "other variants": 9}[name]
+		if want == 0 {
+			want = 7
+		}
+		if got := sum(again.runs); got != want {
+			t.Errorf("%s: %d parts are run, want %d", name, got, want)
 		}
 	}
 }
@@ -285,27 +396,59 @@ func TestSpeedReloads(t *testing.T) {
 	}
 }
 
-// TestReferenceBatches keeps the reference's states batch by batch: what a run
-// finished of them, another does not make again.
-func TestReferenceBatches(t *testing.T) {
+// TestBatches: weights that fit stay, and windows go through in batches; of a
+// batch that is recorded nothing is made again.
+func TestBatches(t *testing.T) {
 	b, r := newBackend(), &recorder{}
 	j := newJob(t, b, r)
-	long := make([]token.ID, passTokens-2)
+	long := make([]token.ID, groupTokens-2)
 	j.Windows[0] = datasets.Window{Text: "t", Tokens: long, Targets: make([]token.ID, len(long)), From: 5, To: 9}
-	b.stop = 3 // two layers of the first batch, one of the second
+	b.stop = 9 // all seven runs of the first batch, two of the second
 	if err := j.Run(t.Context()); !errors.Is(err, errStopped) {
 		t.Fatal(err)
 	}
-	if len(r.scores) != 1 || r.scores[0].Window != 0 {
-		t.Errorf("%d windows are recorded of the first batch, want 1", len(r.scores))
+	if len(r.scores) != 4 || r.scores[3].Window != 0 {
+		t.Errorf("%d windows are recorded of the first batch, want one of 4 variants", len(r.scores))
 	}
 	again := newBackend()
 	j.Backend = again
 	if err := j.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if again.passes["bf16"] != 1 || len(r.scores) != 12 {
-		t.Errorf("%d passes of the reference, %d scores, want 1 and 12", again.passes["bf16"], len(r.scores))
+	if sum(again.runs) != 7 || len(r.scores) != 12 {
+		t.Errorf("%d runs of parts, %d scores, want 7 and 12", sum(again.runs), len(r.scores))
+	}
+}
+
+// TestPlanRefuses names the parts of the sum where memory is too little.
+func TestPlanRefuses(t *testing.T) {
+	b := newBackend()
+	b.memory = 100 << 20
+	err := newJob(t, b, &recorder{}).Run(t.Context())
+	for _, want := range []string{"sweep: 0.10 GB of memory are too little", "program 0.20 GB", "scratch 0.00 GB", "streams"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+// TestPace: a state is written when a minute is at stake and the writing takes
+// 4 % of the time since the last at most.
+func TestPace(t *testing.T) {
+	at := time.Now()
+	p := savePace{last: at, speed: 100}
+	for _, x := range []struct {
+		after time.Duration
+		bytes int64
+		want  bool
+	}{{59 * time.Second, 1, false}, {60 * time.Second, 240, true}, {60 * time.Second, 241, false}, {time.Hour, 14_400, true}} {
+		if got := p.due(at.Add(x.after), x.bytes); got != x.want {
+			t.Errorf("after %v, %d bytes: due is %v", x.after, x.bytes, got)
+		}
+	}
+	p.wrote(at, at.Add(2*time.Second), 100)
+	if p.speed != 50 || !p.last.Equal(at.Add(2*time.Second)) {
+		t.Errorf("100 bytes in 2 s give %g B/s", p.speed)
 	}
 }
 
