@@ -36,7 +36,7 @@ type Tool struct {
 // Model names the checkpoint that all variants are made from.
 type Model struct {
 	Name       string `json:"name"`       // "reference" or the folder's base name
-	Digest     string `json:"digest"`     // SHA-256 over tensors and config
+	Digest     string `json:"digest"`     // SHA-256 over tensors and config; over 256 MB "fingerprint " and one of samples
 	Parameters int64  `json:"parameters"` // of the main model, without token tables
 	Layers     int    `json:"layers"`
 	// The memory that one sequence's cache takes, for the verdict by machine.

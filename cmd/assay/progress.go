@@ -65,7 +65,11 @@ func (p *progress) build(s bundle.Progress) {
 
 // remaining is the time that left more will take at the rate of made in spent.
 func remaining(spent time.Duration, made, left int64) string {
-	return time.Duration(float64(spent)/float64(made)*float64(left)).Round(time.Second).String() + " left"
+	t := spent.Seconds() / float64(made) * float64(left)
+	if t > 1e7 {
+		return "months left"
+	}
+	return time.Duration(t*float64(time.Second)).Round(time.Second).String() + " left"
 }
 
 // print shows a line, on a terminal in place of the last one.

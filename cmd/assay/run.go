@@ -34,6 +34,7 @@ type runOptions struct {
 	kvSim    bool
 	threads  int
 	kernels  string
+	memory   byteSize
 	out      string
 	json     bool
 	speed    *bench.Plan // nil where nothing is timed
@@ -49,6 +50,7 @@ func (o *runOptions) flags(c *cobra.Command, variants string) {
 	f.BoolVar(&o.kvSim, "kv-sim", false, "round cached keys to FP8 and the indexer to FP4, as the release does")
 	f.IntVar(&o.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
 	f.StringVar(&o.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
+	f.Var(&o.memory, "memory", "most memory that the process may take, such as 8GB (default: what the machine has free)")
 	f.StringVar(&o.out, "out", "", "folder of the ledger; a run that was interrupted goes on there")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
@@ -134,17 +136,14 @@ func prepare(o *runOptions) (_ *session, err error) {
 			s.close()
 		}
 	}()
-	if s.model, err = openModel(o.model, (*checkpoint.Checkpoint).Digest); err != nil {
+	if s.model, err = openModel(o.model, (*checkpoint.Checkpoint).Identity); err != nil {
 		return nil, err
 	}
 	if o.threads > 0 {
 		runtime.GOMAXPROCS(o.threads)
 	}
-	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}}); err != nil {
+	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}, Memory: int64(o.memory)}); err != nil {
 		return nil, codedError{exitUsage, err}
-	}
-	if free := cpu.FreeMemory(); free > 0 {
-		debug.SetMemoryLimit(free) // collect garbage before the machine has none left
 	}
 	if o.kvSim {
 		if err := s.model.config.CheckKVSim(); err != nil {
@@ -199,7 +198,14 @@ func (s *session) openLedger() (err error) {
 func (s *session) run(ctx context.Context, w io.Writer) error {
 	p := newProgress(w)
 	s.job.Progress = p.step
-	err := s.job.Run(ctx)
+	plan, err := s.job.Plan()
+	if err != nil {
+		return err
+	}
+	if limit := s.backend.Device().Memory; limit > 0 { // streams and mapped files are not on Go's heap
+		debug.SetMemoryLimit(limit - plan.Memory.Streams - plan.Memory.Mapped)
+	}
+	err = s.job.Run(ctx)
 	p.end()
 	switch {
 	case err == nil || ctx.Err() == nil:

@@ -36,10 +36,22 @@ const (
 // here; a change of a few bytes may not show, for which there is Digest.
 func (c *Checkpoint) Fingerprint() (string, error) { return c.print() }
 
+// Identity returns Digest of a checkpoint of up to 256 MB, and of a larger one
+// "fingerprint " and Fingerprint: what records name it by.
+func (c *Checkpoint) Identity() (string, error) {
+	if c.bytes <= fingerprintWhole {
+		return c.Digest()
+	}
+	print, err := c.Fingerprint()
+	return "fingerprint " + print, err
+}
+
 func (c *Checkpoint) sample() (string, error) {
 	stride := int64(1) // between samples
 	if c.bytes > fingerprintWhole {
 		stride = c.bytes / fingerprintSamples
+		c.from.sparse(true)
+		defer c.from.sparse(false)
 	}
 	at, next := int64(0), int64(0) // bytes of all tensors before this one; the next sample
 	return c.identity("assay fingerprint 1\n", func(t tensor.Tensor, w hashWriter) {

@@ -29,6 +29,8 @@ type folder interface {
 	// prefetch begins to read part of an open file; release gives back its memory.
 	prefetch(part []byte)
 	release(part []byte)
+	// sparse says whether open files are read here and there, or onwards.
+	sparse(on bool)
 	// path returns what to call a file in an error.
 	path(name string) string
 	close() error
@@ -163,6 +165,13 @@ func (d *directory) prefetch(part []byte) {
 	}
 }
 
+// sparse turns reading ahead off or on: a system may read 8 MB around each page.
+func (d *directory) sparse(on bool) {
+	for _, m := range d.mapped {
+		sparsePages(m, on)
+	}
+}
+
 // offset returns where part lies in whole, or -1.
 func offset(whole, part []byte) int {
 	at := int(uintptr(unsafe.Pointer(unsafe.SliceData(part)))) - int(uintptr(unsafe.Pointer(unsafe.SliceData(whole))))
@@ -199,5 +208,6 @@ func (m memory) regular(string) bool { return true }
 
 func (m memory) prefetch([]byte) {}
 func (m memory) release([]byte)  {}
+func (m memory) sparse(bool)     {}
 
 func (m memory) close() error { return nil }

@@ -14,5 +14,6 @@ func unmapFile([]byte) error { return nil }
 
 // There is no mapping to advise on.
 
-func wantPages([]byte) {}
-func dropPages([]byte) {}
+func wantPages([]byte)         {}
+func dropPages([]byte)         {}
+func sparsePages([]byte, bool) {}

@@ -141,7 +141,8 @@ func (b *Backend) Load(ctx context.Context, v *variant.Variant, tokens int) (eng
 	return dsv4.Load(ctx, o, o.c, v, tokens)
 }
 
-// Pass prepares a pass over windows. What it takes beside the streams must fit.
+// Pass prepares a pass over windows. What it takes beside weights and streams
+// must fit.
 func (b *Backend) Pass(_ context.Context, v *variant.Variant, windows [][]token.ID) (engine.Pass, error) {
 	o, err := b.ops(v)
 	if err != nil {
@@ -152,7 +153,7 @@ func (b *Backend) Pass(_ context.Context, v *variant.Variant, windows [][]token.
 		lengths[i] = len(w)
 	}
 	l := b.passLayout(o.c, lengths)
-	if err := b.fits(v.Name(), need{"the largest part's weights", largestPart(l, v.Plan())}, need{"states and scratch", l.Scratch}); err != nil {
+	if err := b.fits(v.Name(), need{"states and scratch", l.Scratch}); err != nil {
 		return nil, err
 	}
 	p, err := dsv4.NewPass(o, o.c, windows)
@@ -175,23 +176,6 @@ type pass struct {
 }
 
 func (p pass) Layout() engine.Layout { return p.layout }
-
-// largestPart returns the bytes of the part whose weights take most in a plan.
-func largestPart(l engine.Layout, steps []variant.Step) int64 {
-	bytes := map[string]int64{}
-	for _, s := range steps {
-		bytes[s.Name] = s.Bytes
-	}
-	var most int64
-	for _, p := range l.Parts {
-		var sum int64
-		for _, name := range p.Params {
-			sum += bytes[name]
-		}
-		most = max(most, sum)
-	}
-	return most
-}
 
 // passLayout lays out windows of the given lengths.
 func (b *Backend) passLayout(c *dsv4.Config, lengths []int) engine.Layout {

@@ -112,6 +112,9 @@ func (s *Shared) Make(ctx context.Context, v *Variant, names []string) error {
 			return fmt.Errorf("variant: %s: no use of %q is announced", v.name, name)
 		case h.matrix == nil && st.Format != nil:
 			steps = append(steps, st)
+			if v.maker != nil {
+				v.maker.Prefetch(name)
+			}
 		}
 	}
 	rooms := make([]*affine.Matrix, len(steps))

@@ -42,13 +42,14 @@ type Memory struct {
 	Limit   int64 // what the process may take
 	Process int64 // the program, its buffers and the blocks of distributions
 	Scratch int64 // between operations
-	Weights int64 // with the bytes of the checkpoint that they are made of
+	Weights int64 // of one part where they are streamed, or of all
+	Mapped  int64 // the checkpoint's bytes that they are made of
 	Streams int64 // in memory
 	Spilled int64 // streams in a file
 }
 
 // Total returns the sum of what is held in memory.
-func (m Memory) Total() int64 { return m.Process + m.Scratch + m.Weights + m.Streams }
+func (m Memory) Total() int64 { return m.Process + m.Scratch + m.Weights + m.Mapped + m.Streams }
 
 // Batch is windows that go through the parts together.
 type Batch struct {
@@ -101,10 +102,10 @@ func (j *Job) Plan() (*Plan, error) {
 	}
 	p.Resident = p.Memory.Weights+source <= p.Memory.Limit/4
 	if p.Resident {
-		p.Memory.Weights += source
+		p.Memory.Mapped = source
 		err = j.cut(p, whole)
 	} else {
-		p.Memory.Weights = whole.weightsAtOnce()
+		p.Memory.Weights, p.Memory.Mapped = whole.weightsAtOnce()
 		p.Batches = []*Batch{whole}
 	}
 	if err != nil {
@@ -116,7 +117,7 @@ func (j *Job) Plan() (*Plan, error) {
 // cut makes a batch of each group of windows that run together, or of fewer
 // windows where their streams would not fit.
 func (j *Job) cut(p *Plan, whole *Batch) error {
-	room := p.Memory.Limit - p.Memory.Process - p.Memory.Weights - whole.Layout.Scratch
+	room := p.Memory.Limit - p.Memory.Process - p.Memory.Weights - p.Memory.Mapped - whole.Layout.Scratch
 	for _, g := range whole.Layout.Groups {
 		windows := j.Windows[g.From:g.To]
 		for len(windows) > 0 {
@@ -182,8 +183,8 @@ func (p *Plan) finish(j *Job) error {
 
 // String lists the parts of the sum.
 func (m Memory) String() string {
-	return fmt.Sprintf("%s are needed (program %s, weights of one part or of all %s, scratch %s, streams %s)",
-		gigabytes(m.Total()), gigabytes(m.Process), gigabytes(m.Weights), gigabytes(m.Scratch), gigabytes(m.Streams))
+	return fmt.Sprintf("%s are needed (program %s, weights %s, checkpoint %s, scratch %s, streams %s)",
+		gigabytes(m.Total()), gigabytes(m.Process), gigabytes(m.Weights), gigabytes(m.Mapped), gigabytes(m.Scratch), gigabytes(m.Streams))
 }
 
 func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
@@ -249,27 +250,31 @@ func btoi(b bool) int {
 }
 
 // split parts each node's variants by their values of some parameters. Nodes
-// that share most bytes follow one another, so that these are held once.
+// that share most bytes follow one another, so that these are held once, and the
+// largest come first, so that memory can be used again.
 func split(nodes []*node, params []string) []*node {
 	type child struct {
 		*node
+		bytes int64
 		order string
 	}
 	var all []child
 	for _, parent := range nodes {
 		by := map[string]*node{}
 		for _, v := range parent.variants {
-			path, order := describe(parent.path, v, params)
+			path, most, order := describe(parent.path, v, params)
 			n := by[path]
 			if n == nil {
 				n = &node{parent: parent, path: path}
 				by[path] = n
-				all = append(all, child{n, order})
+				all = append(all, child{n, most, order})
 			}
 			n.variants = append(n.variants, v)
 		}
 	}
-	slices.SortStableFunc(all, func(x, y child) int { return strings.Compare(x.order, y.order) })
+	slices.SortStableFunc(all, func(x, y child) int {
+		return cmp.Or(cmp.Compare(y.bytes, x.bytes), strings.Compare(x.order, y.order))
+	})
 	seen := map[*node]bool{}
 	out := make([]*node, len(all))
 	for i := len(all) - 1; i >= 0; i-- {
@@ -282,22 +287,25 @@ func split(nodes []*node, params []string) []*node {
 }
 
 // describe returns a digest of a path and of v's values of params, and what to
-// sort by: the values that most bytes have, first.
-func describe(path string, v *variant.Variant, params []string) (digest, order string) {
+// sort by: the values that most bytes have, and these bytes.
+func describe(path string, v *variant.Variant, params []string) (digest string, most int64, order string) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", path)
 	bytes := map[string]int64{}
 	for _, name := range params {
 		values := v.Values(name)
 		fmt.Fprintf(h, "%s\x00%s\n", name, values)
-		bytes[values] += v.Step(name).Bytes
+		bytes[values] += v.HeldBytes(name)
 	}
 	var kinds []string
 	for k := range bytes {
 		kinds = append(kinds, k)
 	}
 	slices.SortFunc(kinds, func(a, b string) int { return cmp.Or(cmp.Compare(bytes[b], bytes[a]), strings.Compare(a, b)) })
-	return fmt.Sprintf("%x", h.Sum(nil)), strings.Join(kinds, ", ")
+	if len(kinds) > 0 {
+		most = bytes[kinds[0]]
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), most, strings.Join(kinds, ", ")
 }
 
 // heavy is a distinct matrix: the bytes that it takes, and the weights that are
@@ -331,21 +339,20 @@ func (b *Batch) distinct(reference *variant.Variant, pending []*variant.Variant)
 
 // weightsAtOnce returns the most bytes of weights, and of the checkpoint that
 // they are made of, that are held where each part's are dropped after it.
-func (b *Batch) weightsAtOnce() int64 {
-	var most int64
+func (b *Batch) weightsAtOnce() (weights, mapped int64) {
 	for i, level := range b.levels {
 		params := b.Layout.Parts[i].Params
 		var source int64
 		for _, name := range params {
 			source += level[0].variants[0].Step(name).StoredBytes()
 		}
-		most = max(most, source+heldAtOnce(params, level))
+		weights, mapped = max(weights, heldAtOnce(params, level)), max(mapped, source)
 	}
 	var heads []*node
 	for _, r := range b.rows {
 		heads = append(heads, &node{variants: r.variants})
 	}
-	return max(most, heldAtOnce(b.Layout.Head.Params, heads[:1])+heldAtOnce(b.Layout.Head.Params, heads))
+	return max(weights, heldAtOnce(b.Layout.Head.Params, heads[:1])+heldAtOnce(b.Layout.Head.Params, heads)), mapped
 }
 
 // heldAtOnce returns the most bytes of matrices that are held while nodes take
