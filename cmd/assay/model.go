@@ -27,6 +27,7 @@ const modelHelp = "folder of a checkpoint, or built-in: reference (weights insid
 type model struct {
 	name       string
 	config     *dsv4.Config
+	configJSON []byte
 	params     []tensor.Param
 	checkpoint *checkpoint.Checkpoint // nil where there is a config only
 	stored     map[string]bool        // parameters that the folder has; nil where only its config was read
@@ -111,7 +112,7 @@ func (m *model) parse(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("model %s: %w", m.name, err)
 	}
-	m.config, m.params = c, dsv4.Params(c)
+	m.config, m.configJSON, m.params = c, data, dsv4.Params(c)
 	if m.name != referenceModel && m.name != flashModel {
 		m.name = baseName(m.name)
 	}

@@ -50,7 +50,7 @@ func (o *runOptions) flags(c *cobra.Command, variants string) {
 	f.BoolVar(&o.kvSim, "kv-sim", false, "round cached keys to FP8 and the indexer to FP4, as the release does")
 	f.IntVar(&o.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
 	f.StringVar(&o.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
-	f.Var(&o.memory, "memory", "most memory that the process may take, such as 8GB (default: what the machine has free)")
+	f.Var(&o.memory, "memory", "most memory that the process may take, such as 8GB (default: nine tenths of what is free)")
 	f.StringVar(&o.out, "out", "", "folder of the ledger; a run that was interrupted goes on there")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
@@ -99,6 +99,15 @@ func (o *runOptions) check() error {
 	return nil
 }
 
+// limit returns the memory that the process may take: what --memory says, or
+// nine tenths of what is free, or 0 where the system does not say.
+func (o *runOptions) limit() int64 {
+	if o.memory != 0 {
+		return int64(o.memory)
+	}
+	return cpu.FreeMemory() / 10 * 9
+}
+
 // session is a run that is ready to go.
 type session struct {
 	opt     *runOptions
@@ -142,7 +151,7 @@ func prepare(o *runOptions) (_ *session, err error) {
 	if o.threads > 0 {
 		runtime.GOMAXPROCS(o.threads)
 	}
-	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}, Memory: int64(o.memory)}); err != nil {
+	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}, Memory: o.limit()}); err != nil {
 		return nil, codedError{exitUsage, err}
 	}
 	if o.kvSim {

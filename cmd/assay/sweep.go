@@ -17,7 +17,7 @@ const sweepWindows = 4
 func sweepCommand() *cobra.Command {
 	o := &runOptions{}
 	plan := bench.Default
-	var noSpeed bool
+	var noSpeed, dry bool
 	c := &cobra.Command{
 		Use:   "sweep --out DIR",
 		Short: "Score and time variants, and render the report",
@@ -27,9 +27,13 @@ DIR/report.html (one offline file). A sweep that was stopped goes on where it
 was when the same command runs again.`,
 		Example: `  assay sweep --out sweep-out
   assay sweep --out quick --variants g32-n8-e4,g64-n8-e4,native --windows 1 --no-speed
-  assay sweep --out mine --model /path/to/checkpoint --text book.txt --window 4096`,
+  assay sweep --out mine --model /path/to/checkpoint --text book.txt --window 4096 --memory 24GB
+  assay sweep --dry-run --model deepseek-v4-flash --windows 8`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if dry {
+				return planSweep(c, o)
+			}
 			if o.out == "" {
 				return usage("sweep needs --out DIR; see assay sweep --help")
 			}
@@ -43,6 +47,7 @@ was when the same command runs again.`,
 	o.protocolFlags(c, sweepWindows)
 	speedFlags(c, &plan)
 	c.Flags().BoolVar(&noSpeed, "no-speed", false, "leave the timings out")
+	c.Flags().BoolVar(&dry, "dry-run", false, "print bytes, memory, FLOP and time that it would take, here and on an M3 Ultra; any config will do")
 	return c
 }
 

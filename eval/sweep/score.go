@@ -18,8 +18,10 @@ type scorer struct {
 	plan   *Plan
 	shared *variant.Shared
 	pace   savePace
-	done   int64 // of plan.FLOPs
-	skip   int64 // of done, what an earlier run had made
+
+	batchNumber int   // from 1
+	done        int64 // of plan.FLOPs
+	skip        int64 // of done, what an earlier run had made
 }
 
 // score takes the windows that are not recorded through the reference and all
@@ -49,7 +51,8 @@ func newScorer(j *Job, plan *Plan) *scorer {
 }
 
 func (s *scorer) run(ctx context.Context) error {
-	for _, b := range s.plan.Batches {
+	for i, b := range s.plan.Batches {
+		s.batchNumber = i + 1
 		if err := s.batch(ctx, b); err != nil {
 			return err
 		}
@@ -148,6 +151,9 @@ func (s *scorer) report(variants []*variant.Variant, detail string) {
 	name := variants[0].Name()
 	if n := len(variants) - 1; n > 0 {
 		name += fmt.Sprintf(" and %d more", n)
+	}
+	if n := len(s.plan.Batches); n > 1 {
+		detail += fmt.Sprintf(", batch %d of %d", s.batchNumber, n)
 	}
 	s.job.report(Step{Stage: "score", Variant: name, Detail: detail,
 		Done: s.done, Total: s.plan.FLOPs, Skipped: s.skip, Tokens: s.plan.Tokens})
