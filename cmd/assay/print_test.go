@@ -54,7 +54,7 @@ func TestProgress(t *testing.T) {
 	}
 	b.Reset()
 	p.started = time.Now().Add(-10 * time.Second) // 600 tokens in ten seconds
-	p.step(sweep.Step{Stage: "score", Variant: "native", Detail: "layer 2 of 8", Done: 1000, Total: 2000, Skipped: 400})
+	p.step(sweep.Step{Stage: "score", Variant: "native", Detail: "layer 2 of 8", Done: 1000, Total: 2000, Skipped: 400, Tokens: 2000})
 	if got := b.String(); got != "score: native, layer 2 of 8, 50%, 60 tok/s, 17s left\n" {
 		t.Errorf("a later step prints %q", got)
 	}

@@ -249,7 +249,7 @@ func TestSweep(t *testing.T) {
 		t.Fatalf("%d scores and %d timings, want 12 and 12", len(r.scores), len(r.timings))
 	}
 	for i, s := range r.scores {
-		if want := []string{"bf16", "native", "g128-n4-e3", "g32-n8-e4"}[i%4]; s.Variant != want || s.Window != i/4 || len(s.NLL) != 3 {
+		if want := []string{"bf16", "native", "g32-n8-e4", "g128-n4-e3"}[i%4]; s.Variant != want || s.Window != i/4 || len(s.NLL) != 3 {
 			t.Errorf("score %d is of %s, window %d, %d tokens; want %s, %d, 3", i, s.Variant, s.Window, len(s.NLL), want, i/4)
 		}
 	}
@@ -265,7 +265,7 @@ func TestSweep(t *testing.T) {
 	}
 	p, q := math.Exp(0.4)/(3+math.Exp(0.4)), 0.9-math.Log(3+math.Exp(0.9))
 	kl := p*(0.4-lse-q) + (1-p)*(-lse+math.Log(3+math.Exp(0.9)))
-	if got := float64(r.scores[3].KL[0]); math.Abs(got-kl) > 1e-6 {
+	if got := float64(r.scores[2].KL[0]); math.Abs(got-kl) > 1e-6 {
 		t.Errorf("KL of a head that leans by 0.9 is %.6f, want %.6f", got, kl)
 	}
 	// The embedding is everybody's, the layer has three kinds of weights.
