@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -82,15 +83,47 @@ func decode[T word](b blocked, out []T) error {
 	return nil
 }
 
-// plainFP4 is the largest scale byte under which every FP4 value is a finite
-// BF16 value: 6·2^(252−127) < 2^128. Under the least, 0, they are multiples of
-// 2^-128, which BF16 has down to 2^-133.
-const plainFP4 = 252
+// Scale bytes under which every finite code is a BF16 value. FP4: 6·2^(252−127)
+// < 2^128, and under 0 all are multiples of 2^-128, which BF16 has down to 2^-133.
+// FP8: 448·2^(246−127) < 2^128, and the unit is 2^(−9+3−127) = 2^-133.
+const (
+	plainFP4             = 252
+	plainFP8Lo, plainFP8 = 3, 246
+)
+
+// plain says, quickly, that b needs no refusal; false may be said of one that
+// needs none either.
+func (b blocked) plain() bool {
+	scales := b.scale.Data
+	switch {
+	case len(scales) == 0:
+		return false
+	case b.native == tensor.FP4:
+		return slices.Max(scales) <= plainFP4
+	case slices.Max(scales) > plainFP8 || slices.Min(scales) < plainFP8Lo:
+		return false
+	}
+	return !hasNaN(b.weight.Data)
+}
+
+// hasNaN says whether a code of E4M3 is 0x7F or 0xFF: seven bits that carry into
+// the eighth when 1 is added.
+func hasNaN(codes []byte) bool {
+	const low, one = 0x7f7f7f7f_7f7f7f7f, 0x01010101_01010101
+	carry := uint64(0)
+	for ; len(codes) >= 8; codes = codes[8:] {
+		carry |= binary.LittleEndian.Uint64(codes)&low + one
+	}
+	for _, c := range codes {
+		carry |= uint64(c&0x7f + 1)
+	}
+	return carry&^low != 0
+}
 
 // decodeVectors is decode by a vector kernel, for FP4 that needs no refusal.
 func (b blocked) decodeVectors(out []float32) bool {
 	set := kernel.Best()
-	if set == nil || b.native != tensor.FP4 || len(b.scale.Data) == 0 || slices.Max(b.scale.Data) > plainFP4 {
+	if set == nil || b.native != tensor.FP4 || !b.plain() {
 		return false
 	}
 	m := &kernel.Matrix{Kind: kernel.MXFP4, Rows: b.rows, Cols: b.cols, Codes: b.weight.Data, Scales: b.scale.Data}
@@ -100,6 +133,9 @@ func (b blocked) decodeVectors(out []float32) bool {
 
 // check errs where decode would.
 func (b blocked) check() error {
+	if b.plain() {
+		return nil
+	}
 	row := make([]uint16, b.cols)
 	for r := range b.rows {
 		if decodeRow(b, r, row)&refused != 0 {
