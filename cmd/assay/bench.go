@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -23,8 +24,9 @@ func benchCommand() *cobra.Command {
 		Short: "Time prefill and decode of variants",
 		Long: `bench times each variant: prefill of a text's first tokens, then decode of the
 next ones, one by one through the cache, with the distribution each time. Every
-repetition takes the variants in a new order; the first is not counted. Speeds
-are those of the CPU engine on this machine, not of Apple silicon.`,
+repetition takes the variants in a new order; the first is not counted. Each is
+loaded whole, bf16 only if it is named. Speeds are those of the CPU engine on
+this machine, not of Apple silicon.`,
 		Example: `  assay bench --variants bf16,g32-n8-e4,g64-n4-e4
   assay bench --variants native --repetitions 10 --text-output | benchstat /dev/stdin`,
 		Args: noArgs,
@@ -39,6 +41,7 @@ are those of the CPU engine on this machine, not of Apple silicon.`,
 			}
 			defer s.close()
 			s.job.Windows = nil // the text is timed, not scored
+			s.job.OnlyVariants = !slices.Contains(items(o.variants), variant.BF16)
 			if err := s.run(c.Context(), c.ErrOrStderr()); err != nil {
 				return err
 			}
@@ -48,7 +51,7 @@ are those of the CPU engine on this machine, not of Apple silicon.`,
 			return printSpeeds(c.OutOrStdout(), s.ledger.Contents(), o.json)
 		},
 	}
-	o.flags(c, strings.Join(append(variant.Grid(), variant.Native), ","))
+	o.flags(c, strings.Join(append([]string{variant.BF16}, append(variant.Grid(), variant.Native)...), ","))
 	speedFlags(c, &plan)
 	c.Flags().BoolVar(&text, "text-output", false, "print Go benchmark text, for benchstat")
 	return c
@@ -68,6 +71,9 @@ func printSpeeds(w io.Writer, c *results.Contents, asJSON bool) error {
 			if t.Variant == v.Name {
 				mine = append(mine, t)
 			}
+		}
+		if len(mine) == 0 {
+			continue // the reference, unless it was named
 		}
 		p, d := results.SpeedOf(mine, c.Run)
 		rows = append(rows, speedRow{v.Name, p, d})

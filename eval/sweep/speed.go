@@ -17,7 +17,7 @@ func (j *Job) speed(ctx context.Context) error {
 	if n := len(j.SpeedTokens); n < j.Speed.Tokens() {
 		return fmt.Errorf("sweep: the text of the timings has %d tokens, want %d", n, j.Speed.Tokens())
 	}
-	all := j.all()
+	all := j.timed()
 	models := &models{job: j, loaded: map[string]engine.Model{}}
 	defer models.close()
 	step := Step{Stage: "speed", Total: int64(j.Speed.Total() * len(all))}
@@ -59,7 +59,7 @@ type models struct {
 }
 
 func (m *models) get(ctx context.Context, i int) (engine.Model, error) {
-	v := m.job.all()[i]
+	v := m.job.timed()[i]
 	if got := m.loaded[v.Name()]; got != nil {
 		return got, nil
 	}

@@ -44,6 +44,8 @@ type Job struct {
 	// Speed is nil where nothing is timed; SpeedTokens is the text of the timings.
 	Speed       *bench.Plan
 	SpeedTokens []token.ID
+	// OnlyVariants leaves the reference out of the timings: it may be too large.
+	OnlyVariants bool
 	// Progress is told of every step; it may be nil.
 	Progress func(Step)
 }
@@ -77,6 +79,14 @@ func (j *Job) Run(ctx context.Context) error {
 // all returns the reference and the variants.
 func (j *Job) all() []*variant.Variant {
 	return append([]*variant.Variant{j.Reference}, j.Variants...)
+}
+
+// timed returns what is timed.
+func (j *Job) timed() []*variant.Variant {
+	if j.OnlyVariants {
+		return j.Variants
+	}
+	return j.all()
 }
 
 func (j *Job) report(s Step) {
