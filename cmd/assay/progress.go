@@ -23,6 +23,8 @@ type progress struct {
 	last     time.Time
 	first    int64 // bytes that were done when the stage began
 	wrote    bool
+	score    sweep.Step    // the last of the scoring
+	scored   time.Duration // how long it took
 }
 
 func newProgress(w io.Writer) *progress {
@@ -36,7 +38,13 @@ func newProgress(w io.Writer) *progress {
 func (p *progress) step(s sweep.Step) {
 	now := time.Now()
 	if s.Stage != p.stage {
-		p.stage, p.started, p.last = s.Stage, now, now
+		if p.stage != "" || p.started.IsZero() {
+			p.started = now
+		}
+		p.stage, p.last = s.Stage, now
+	}
+	if s.Stage == "score" {
+		p.score, p.scored = s, now.Sub(p.started)
 	}
 	if now.Sub(p.last) < p.every {
 		return
@@ -96,9 +104,13 @@ func (p *progress) eta(s sweep.Step, now time.Time) string {
 	return rate + ", " + remaining(spent, made, s.Total-s.Done)
 }
 
-// end clears the line.
+// end clears the line, and says what the scoring took.
 func (p *progress) end() {
 	if p.wrote {
 		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+	if made := p.score.Done - p.score.Skipped; made > 0 {
+		fmt.Fprintf(p.w, "score: %.3g TFLOP in %.1f s, %.0f GFLOP/s with reading, quantizing, comparing and writing\n",
+			float64(made)/1e12, p.scored.Seconds(), float64(made)/1e9/p.scored.Seconds())
 	}
 }

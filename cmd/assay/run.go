@@ -206,6 +206,7 @@ func (s *session) openLedger() (err error) {
 // run does the job with progress on w.
 func (s *session) run(ctx context.Context, w io.Writer) error {
 	p := newProgress(w)
+	p.started = time.Now()
 	s.job.Progress = p.step
 	plan, err := s.job.Plan()
 	if err != nil {

@@ -38,6 +38,7 @@ type sweepPlanJSON struct {
 	Tokens   int64         `json:"tokens"` // of all variants
 	Scored   int64         `json:"scored"`
 	FLOPs    int64         `json:"flop"`
+	Alone    int64         `json:"flop_if_alone"` // if every variant ran by itself
 	Weights  int64         `json:"weights_quantized"`
 	Source   int64         `json:"bytes_read"`
 	Machines []machinePlan `json:"machines"`
@@ -78,7 +79,7 @@ func planSweep(c *cobra.Command, o *runOptions) error {
 			if err != nil {
 				return err
 			}
-			out.Tokens, out.Scored, out.FLOPs, out.Weights, out.Source = whole.Tokens, whole.Scored, whole.FLOPs, whole.Weights, whole.Source
+			out.Tokens, out.Scored, out.FLOPs, out.Alone, out.Weights, out.Source = whole.Tokens, whole.Scored, whole.FLOPs, whole.Alone, whole.Weights, whole.Source
 		}
 	}
 	if o.json {
@@ -185,8 +186,8 @@ func (r machineRates) plan(j *sweep.Job, threads int) (machinePlan, error) {
 
 func printSweepPlan(w io.Writer, d sweepPlanJSON) error {
 	fmt.Fprintf(w, "A sweep of %s: %d variants, %d windows, %d tokens of all variants, %d scored.\n", d.Model, d.Variants, d.Windows, d.Tokens, d.Scored)
-	fmt.Fprintf(w, "%.3g TFLOP, %.3g G weights quantized, %s of the checkpoint read once. What variants share is counted once.\n\n",
-		float64(d.FLOPs)/1e12, float64(d.Weights)/1e9, size(d.Source))
+	fmt.Fprintf(w, "%.4g TFLOP (%.4g if every variant ran alone), %.4g G weights quantized, %s of the checkpoint read once.\n\n",
+		float64(d.FLOPs)/1e12, float64(d.Alone)/1e12, float64(d.Weights)/1e9, size(d.Source))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(what string, cell func(m machinePlan) string) {
 		fmt.Fprintf(t, "  %s", what)

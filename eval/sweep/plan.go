@@ -31,6 +31,7 @@ type Totals struct {
 	Tokens   int64 // through the model, of all variants
 	Scored   int64 // positions, of all variants
 	FLOPs    int64 // useful floating-point operations; what variants share is counted once
+	Alone    int64 // the same if every variant ran alone
 	Weights  int64 // quantized, each distinct matrix once
 	Source   int64 // bytes of the checkpoint that are read
 	Written  int64 // bytes of streams that go through a file at most
@@ -154,15 +155,18 @@ func (p *Plan) finish(j *Job) error {
 			slab = max(slab, int64(g.Tokens)*int64(b.Layout.Width)*4)
 		}
 		for part, level := range b.levels {
-			for range level {
+			for _, n := range level {
 				for _, f := range b.Layout.Parts[part].FLOPs {
 					p.FLOPs += f
+					p.Alone += f * int64(len(n.variants))
 				}
 			}
 		}
 		for _, r := range b.rows {
 			for _, w := range b.Windows {
-				p.FLOPs += int64(w.To-w.From) * b.Layout.Head.FLOPs[0]
+				head := int64(w.To-w.From) * b.Layout.Head.FLOPs[0]
+				p.FLOPs += head
+				p.Alone += head * int64(len(r.variants))
 				p.Scored += int64(w.To-w.From) * int64(len(r.variants))
 			}
 			p.Tokens += int64(toks) * int64(len(r.variants))
