@@ -72,13 +72,9 @@ func planSweep(c *cobra.Command, o *runOptions) error {
 		return err
 	}
 	for _, at := range []machineRates{here, m3Ultra} {
-		p, err := at.plan(j, o.threads)
-		out.Machines = append(out.Machines, p)
-		if err == nil && out.FLOPs == 0 {
-			whole, err := j.Plan()
-			if err != nil {
-				return err
-			}
+		machine, whole, err := at.plan(j, o.threads)
+		out.Machines = append(out.Machines, machine)
+		if err == nil {
 			out.Tokens, out.Scored, out.FLOPs, out.Alone, out.Weights, out.Source = whole.Tokens, whole.Scored, whole.FLOPs, whole.Alone, whole.Weights, whole.Source
 		}
 	}
@@ -166,27 +162,27 @@ func thisMachine(o *runOptions) (machineRates, error) {
 }
 
 // plan plans the job for the machine.
-func (r machineRates) plan(j *sweep.Job, threads int) (machinePlan, error) {
+func (r machineRates) plan(j *sweep.Job, threads int) (machinePlan, *sweep.Plan, error) {
 	out := machinePlan{Machine: r.name, Basis: r.basis}
 	b, err := cpu.New(cpu.Options{Threads: threads, Memory: r.memory})
 	if err != nil {
-		return out, err
+		return out, nil, err
 	}
 	defer b.Close()
 	j.Backend = b
 	p, err := j.Plan()
 	if err != nil {
 		out.Error = err.Error()
-		return out, err
+		return out, nil, err
 	}
 	out.Memory, out.Resident, out.Batches, out.Written = p.Memory, p.Resident, len(p.Batches), p.Written
 	out.Time = p.Predict(r.rates)
-	return out, nil
+	return out, p, nil
 }
 
 func printSweepPlan(w io.Writer, d sweepPlanJSON) error {
 	fmt.Fprintf(w, "A sweep of %s: %d variants, %d windows, %d tokens of all variants, %d scored.\n", d.Model, d.Variants, d.Windows, d.Tokens, d.Scored)
-	fmt.Fprintf(w, "%.4g TFLOP (%.4g if every variant ran alone), %.4g G weights quantized, %s of the checkpoint read once.\n\n",
+	fmt.Fprintf(w, "%.3f TFLOP (%.3f if every variant ran alone), %.3f G weights quantized, %s of the checkpoint read once.\n\n",
 		float64(d.FLOPs)/1e12, float64(d.Alone)/1e12, float64(d.Weights)/1e9, size(d.Source))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(what string, cell func(m machinePlan) string) {

@@ -16,6 +16,8 @@ type Step struct {
 	Format  tensor.Format  // nil for what is no matrix: norms, biases, tables
 	Encoder affine.Encoder // where Format is affine
 	Bytes   int64          // stored, scales and biases counted
+	values  string         // identifies its values among those of one source
+	held    int64          // bytes that Shared holds of it
 }
 
 // Plan decides every parameter and reads no weight. It errs on a matrix that
@@ -34,6 +36,7 @@ func (r Recipe) Plan(params []tensor.Param) ([]Step, error) {
 			}
 			s.Bytes = tensor.FormatBytes(s.Format, p.Shape[0], p.Shape[1])
 		}
+		s.identify()
 		steps[i] = s
 	}
 	for i, ok := range seen {

@@ -17,37 +17,39 @@ import (
 // repack.
 func (v *Variant) Values(name string) string {
 	s := v.byName[name]
-	if s == nil {
-		return ""
-	}
-	return v.values(s)
-}
-
-func (v *Variant) values(s *Step) string {
 	switch {
+	case s == nil:
+		return ""
 	case !v.made:
 		return v.digest
-	case s.Format == nil:
-		return "as it is"
 	}
-	text := lossless(*s).Format.String()
-	if _, ok := s.Format.(affine.Format); ok {
-		text += " " + s.Encoder.String()
-	}
-	return text
+	return s.values
 }
 
 // HeldBytes returns the bytes that Shared holds of a matrix of v, or 0 for a
 // parameter that is none.
 func (v *Variant) HeldBytes(name string) int64 {
 	s := v.byName[name]
-	if s == nil || s.Format == nil {
+	switch {
+	case s == nil || s.Format == nil:
 		return 0
-	}
-	if v.made {
-		return lossless(*s).Bytes
+	case v.made:
+		return s.held
 	}
 	return s.Bytes
+}
+
+// identify sets what Values and HeldBytes say of a step that is made.
+func (s *Step) identify() {
+	if s.Format == nil {
+		s.values = "as it is"
+		return
+	}
+	same := lossless(*s)
+	s.values, s.held = same.Format.String(), same.Bytes
+	if _, ok := s.Format.(affine.Format); ok {
+		s.values += " " + s.Encoder.String()
+	}
 }
 
 // lossless returns the step with the format in which the checkpoint stores a

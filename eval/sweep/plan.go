@@ -1,9 +1,11 @@
 package sweep
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -222,6 +224,9 @@ func (j *Job) batch(index int, windows []datasets.Window) (*Batch, error) {
 		return nil, err
 	}
 	for _, v := range j.Variants {
+		if bytes.Equal(v.Config(), j.Reference.Config()) {
+			continue
+		}
 		other, err := j.Backend.Layout(v, lengths)
 		if err != nil {
 			return nil, err
@@ -295,19 +300,19 @@ func split(nodes []*node, params []string) []*node {
 func describe(path string, v *variant.Variant, params []string) (digest string, most int64, order string) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", path)
-	bytes := map[string]int64{}
+	held := map[string]int64{}
 	for _, name := range params {
 		values := v.Values(name)
-		fmt.Fprintf(h, "%s\x00%s\n", name, values)
-		bytes[values] += v.HeldBytes(name)
+		io.WriteString(h, name+"\x00"+values+"\n")
+		held[values] += v.HeldBytes(name)
 	}
 	var kinds []string
-	for k := range bytes {
+	for k := range held {
 		kinds = append(kinds, k)
 	}
-	slices.SortFunc(kinds, func(a, b string) int { return cmp.Or(cmp.Compare(bytes[b], bytes[a]), strings.Compare(a, b)) })
+	slices.SortFunc(kinds, func(a, b string) int { return cmp.Or(cmp.Compare(held[b], held[a]), strings.Compare(a, b)) })
 	if len(kinds) > 0 {
-		most = bytes[kinds[0]]
+		most = held[kinds[0]]
 	}
 	return fmt.Sprintf("%x", h.Sum(nil)), most, strings.Join(kinds, ", ")
 }
