@@ -15,12 +15,13 @@ ARGS :=
 
 export CGO_ENABLED := 1
 
-.PHONY: help build sweep test interop interop-torch lint clean setup tools
+.PHONY: help build sweep test test-arm64 interop interop-torch lint clean setup tools
 
 help:
 	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
 	@echo "make sweep   build, then: bin/assay sweep --out $(OUT) \$$(ARGS)"
 	@echo "make test    build, then: go test \$$(ARGS) ./..."
+	@echo "make test-arm64  the CPU engine's tests as arm64 code, emulated on other machines"
 	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
 	@echo "make interop-torch  build, then hold bundles' scores against transformers' (3 GB, once)"
 	@echo "make lint    gofmt, go vet here and for a Mac, staticcheck"
@@ -38,6 +39,9 @@ sweep: build
 
 test: build
 	go test $(ARGS) ./...
+
+test-arm64: tools
+	@setup/arm64.sh $(ARGS)
 
 interop: build
 	@interop/run.sh
