@@ -162,7 +162,8 @@ func (s *scorer) report(variants []*variant.Variant, detail string) {
 // key names what made the streams.
 func (r *batchRun) key() StateKey {
 	k := r.job.StateKey
-	k.Batch, k.Tokens = r.b.Index, tokens(r.b.Windows)
+	first, last := r.b.Windows[0], r.b.Windows[len(r.b.Windows)-1]
+	k.Batch = fmt.Sprintf("%s %d to %s %d", first.Text, first.Index, last.Text, last.Index)
 	return k
 }
 

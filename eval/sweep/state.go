@@ -33,8 +33,7 @@ type StateKey struct {
 	Model   string `json:"model"`   // digest of the source
 	Windows string `json:"windows"` // digest of the windows
 	Engine  string `json:"engine"`  // engine, kernels, activations and options
-	Batch   int    `json:"batch"`
-	Tokens  int    `json:"tokens"` // of the batch
+	Batch   string `json:"batch"`   // its first and last window
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
