@@ -15,12 +15,13 @@ ARGS :=
 
 export CGO_ENABLED := 1
 
-.PHONY: help build sweep test test-arm64 interop interop-torch lint clean setup tools
+.PHONY: help build sweep test race test-arm64 interop interop-torch lint clean setup tools
 
 help:
 	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
 	@echo "make sweep   build, then: bin/assay sweep --out $(OUT) \$$(ARGS)"
 	@echo "make test    build, then: go test \$$(ARGS) ./..."
+	@echo "make race    the tests of parallel code under the race detector"
 	@echo "make test-arm64  the CPU engine's tests as arm64 code, emulated on other machines"
 	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
 	@echo "make interop-torch  build, then hold bundles' scores against transformers' (3 GB, once)"
@@ -39,6 +40,14 @@ sweep: build
 
 test: build
 	go test $(ARGS) ./...
+
+# The packages with parallel code, without long tests that run none of it.
+PARALLEL := ./engine/affine ./engine/bundle ./engine/checkpoint ./engine/cpu/... ./engine/reference \
+	./engine/shard ./engine/synth ./engine/token ./engine/variant ./eval/... ./results
+SERIAL   := ^Test(Naive|Oracle|MatMul|Weights|Exp|Moments|FlashLayout|OthersBundles|RefusedBundles)$$
+
+race: setup
+	go test -race -short -skip '$(SERIAL)' $(ARGS) $(PARALLEL)
 
 test-arm64: tools
 	@setup/arm64.sh $(ARGS)
