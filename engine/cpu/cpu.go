@@ -42,7 +42,8 @@ type Backend struct {
 type kernels interface {
 	Name() string
 	MatMul(*kernel.MatMul)
-	MatVec(w *kernel.Matrix, from, to int, x, xsum, y []float32)
+	Prepare(w *kernel.Matrix, x, room []float32) []float32
+	MatVec(w *kernel.Matrix, from, to int, x, y []float32)
 	Attend(*kernel.Attend)
 	IndexScores(q, w []float32, m, heads, d int, keys []float32, n int, out, room []float32)
 	Pool(values, gates []float32, rows []int64, ringValues, ringGates, out []float32)

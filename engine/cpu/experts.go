@@ -184,14 +184,10 @@ func (f *feed) expertDecode(worker, i int) {
 // feedOne runs one expert on one token.
 func (f *feed) feedOne(worker int, w [3]*matrix, weight float32, out []float32) {
 	wide, d := w[0].Rows, w[0].Cols
-	room := f.o.scratch(worker, 2*wide+max(wide, d))
-	g, up, sums := room[:wide], room[wide:2*wide], room[2*wide:]
+	room := f.o.scratch(worker, 2*wide+kernel.Prepared(max(wide, d)))
+	g, up, prepared := room[:wide], room[wide:2*wide], room[2*wide:]
 	product := func(m *matrix, x, y []float32) {
-		var xsum []float32
-		if m.Kind == kernel.Affine {
-			xsum = groupSums(sums[:m.Cols/m.Group], x, m.Group)
-		}
-		f.o.k.MatVec(&m.Matrix, 0, m.Rows, x, xsum, y)
+		f.o.k.MatVec(&m.Matrix, 0, m.Rows, f.o.k.Prepare(&m.Matrix, x, prepared), y)
 	}
 	product(w[0], f.u[:d], g)
 	product(w[1], f.u[:d], up)

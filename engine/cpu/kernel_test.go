@@ -258,7 +258,7 @@ func TestWeights(t *testing.T) {
 			v := poison(w.Rows)
 			for c := range cols {
 				x := unit[c*cols:][:cols]
-				k.MatVec(&w, 0, w.Rows, x, sumsOf(&w, x), v)
+				k.MatVec(&w, 0, w.Rows, prepared(k, &w, x), v)
 				for r := range w.Rows {
 					if got, want := y[c*w.Rows+r], want[r*cols+c]; got != want || v[r] != want {
 						t.Fatalf("%s, %s, weight [%d, %d]: %g and %g, want %g", k.Name(), formatOf(&w), r, c, got, v[r], want)
@@ -269,12 +269,9 @@ func TestWeights(t *testing.T) {
 	}
 }
 
-// sumsOf returns the group sums that MatVec wants.
-func sumsOf(w *kernel.Matrix, x []float32) []float32 {
-	if w.Kind != kernel.Affine {
-		return nil
-	}
-	return groupSums(make([]float32, w.Cols/w.Group), x, w.Group)
+// prepared returns x as k's MatVec reads it.
+func prepared(k kernels, w *kernel.Matrix, x []float32) []float32 {
+	return k.Prepare(w, x, make([]float32, kernel.Prepared(w.Cols)))
 }
 
 // TestMatMulRows wants each row's bits to be its own: whatever rows stand beside
@@ -317,7 +314,7 @@ func TestMatVec(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	all := twins(t)
 	for _, f := range formats() {
-		for _, cols := range []int{16, 32, 64, 128, 256, 640} {
+		for _, cols := range []int{16, 32, 48, 64, 96, 128, 160, 192, 256, 640, 1056, 4352} {
 			if !holds(f, cols) {
 				continue
 			}
@@ -327,7 +324,7 @@ func TestMatVec(t *testing.T) {
 			row := make([]float32, cols)
 			for _, k := range all {
 				y := poison(rows)
-				k.MatVec(&w, 3, rows-1, x, sumsOf(&w, x), y)
+				k.MatVec(&w, 3, rows-1, prepared(k, &w, x), y)
 				for r := range rows {
 					what := fmt.Sprintf("%s, %s, [%d, %d], row %d", k.Name(), formatOf(&w), rows, cols, r)
 					if r < 3 || r == rows-1 {

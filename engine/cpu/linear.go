@@ -89,33 +89,13 @@ const matvecWeights = 1 << 16
 
 // matvec is y = w·x for one x.
 func (o *ops) matvec(w *kernel.Matrix, x, y []float32) {
-	xsum := o.groupSums(w, x)
+	x = o.k.Prepare(w, x, grow(&o.activations, kernel.Prepared(w.Cols)))
 	least := max(matvecWeights/w.Cols, 1)
 	if o.pool.n == 1 || w.Rows <= least {
-		o.k.MatVec(w, 0, w.Rows, x, xsum, y)
+		o.k.MatVec(w, 0, w.Rows, x, y)
 		return
 	}
-	o.pool.ranges(w.Rows, least, func(_, from, to int) { o.k.MatVec(w, from, to, x, xsum, y) })
-}
-
-// groupSums returns Σx of each group, which an affine product multiplies with
-// the biases, or nil for other formats.
-func (o *ops) groupSums(w *kernel.Matrix, x []float32) []float32 {
-	if w.Kind != kernel.Affine {
-		return nil
-	}
-	return groupSums(grow(&o.sums, w.Cols/w.Group), x, w.Group)
-}
-
-func groupSums(dst, x []float32, group int) []float32 {
-	for g := range dst {
-		var s float32
-		for _, v := range x[g*group:][:group] {
-			s += v
-		}
-		dst[g] = s
-	}
-	return dst
+	o.pool.ranges(w.Rows, least, func(_, from, to int) { o.k.MatVec(w, from, to, x, y) })
 }
 
 // decodeRow writes one row of w as float32.

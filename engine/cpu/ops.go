@@ -21,11 +21,11 @@ type ops struct {
 	opt  dsv4.Options
 	k    kernels
 	pool *pool
-	// Scratch: of each worker, of the operation as a whole, and of the group
-	// sums that a matrix-vector product inside it needs.
-	room   [][]float32
-	shared []float32
-	sums   []float32
+	// Scratch: of each worker, of the operation as a whole, and of the prepared
+	// activations that a matrix-vector product inside it needs.
+	room        [][]float32
+	shared      []float32
+	activations []float32
 }
 
 func newOps(b *Backend, c *dsv4.Config) *ops {

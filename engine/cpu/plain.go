@@ -58,8 +58,22 @@ func dot(a, b []float32) float32 {
 	return s
 }
 
+// Prepare: x, and behind it for an affine product Σx of each group.
+func (plain) Prepare(w *kernel.Matrix, x, room []float32) []float32 {
+	out := append(room[:0], x[:w.Cols]...)
+	for g := 0; w.Kind == kernel.Affine && g < w.Cols; g += w.Group {
+		var s float32
+		for _, v := range x[g:][:w.Group] {
+			s += v
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
 // MatVec: affine as Σ_g (s·Σ q·x + b·Σ x), no weight formed.
-func (plain) MatVec(w *kernel.Matrix, from, to int, x, xsum, y []float32) {
+func (plain) MatVec(w *kernel.Matrix, from, to int, x, y []float32) {
+	x, xsum := x[:w.Cols], x[w.Cols:]
 	row := make([]float32, w.Cols)
 	if w.Kind != kernel.Affine {
 		for r := from; r < to; r++ {

@@ -2,7 +2,11 @@ package kernel
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
 	"testing"
 )
 
@@ -20,7 +24,8 @@ func (m Matrix) benchName() string {
 	return names[m.Kind]
 }
 
-// zeros makes a matrix whose codes are all 0: kernels take as long as for others.
+// zeros makes a matrix whose codes are all but 0: kernels take as long as for
+// others, but each page must have been written to be one.
 func zeros(m Matrix, rows, cols int) *Matrix {
 	m.Rows, m.Cols = rows, cols
 	bits := map[Kind]int{F32: 32, BF16: 16, Affine: m.Bits, MXFP4: 4, MXFP8: 8}[m.Kind]
@@ -30,6 +35,15 @@ func zeros(m Matrix, rows, cols int) *Matrix {
 		m.Scales, m.Biases = make([]byte, 2*rows*cols/m.Group), make([]byte, 2*rows*cols/m.Group)
 	case MXFP4, MXFP8:
 		m.Scales = make([]byte, rows*cols/32)
+	}
+	for i := 0; i < len(m.Codes); i += 4096 {
+		m.Codes[i] = 1
+	}
+	for i := 0; i < len(m.Scales); i += 4096 {
+		m.Scales[i] = 1
+	}
+	for i := 0; i < len(m.Biases); i += 4096 {
+		m.Biases[i] = 1
 	}
 	return &m
 }
@@ -47,6 +61,28 @@ func each(b *testing.B, name string, f func(*testing.B, *Set)) {
 
 func rate(b *testing.B, each float64, unit string) {
 	b.ReportMetric(each*float64(b.N)/b.Elapsed().Seconds()/1e9, unit)
+}
+
+// limit reports a rate and its share of what the machine does at most.
+func limit(b *testing.B, each float64, unit string, most float64) {
+	rate(b, each, unit)
+	b.ReportMetric(100*each*float64(b.N)/b.Elapsed().Seconds()/most, "%limit")
+}
+
+// peakFLOPS and readBandwidth measure the machine's limits once.
+var (
+	limits        sync.Map
+	peakFLOPS     = func(threads int) float64 { return measured(threads, PeakFLOPS) }
+	readBandwidth = func(threads int) float64 { return measured(-threads, func(int) float64 { return ReadBandwidth(threads) }) }
+)
+
+func measured(key int, f func(int) float64) float64 {
+	v, ok := limits.Load(key)
+	if !ok {
+		v = f(key)
+		limits.Store(key, v)
+	}
+	return v.(float64)
 }
 
 func random(n int) []float32 {
@@ -72,19 +108,41 @@ func BenchmarkMatMul(b *testing.B) {
 	}
 }
 
-// BenchmarkMatVec reads 1 M weights, which the caches of one core do not hold in
-// most formats.
+// matVecFormats are benchFormats and the other widths and groups.
+var matVecFormats = append(benchFormats[:len(benchFormats):len(benchFormats)],
+	Matrix{Kind: Affine, Bits: 8, Group: 128}, Matrix{Kind: Affine, Bits: 5, Group: 64}, Matrix{Kind: Affine, Bits: 4, Group: 64},
+	Matrix{Kind: Affine, Bits: 4, Group: 128}, Matrix{Kind: Affine, Bits: 3, Group: 64}, Matrix{Kind: Affine, Bits: 2, Group: 64})
+
+// BenchmarkMatVec multiplies a matrix with V4-Flash's columns that no cache
+// holds, 128 MiB and more of stored weights, on one thread and on all; the limit
+// is memory's. In cache it is a matrix of 256 KiB, and the limit that of
+// floating point.
 func BenchmarkMatVec(b *testing.B) {
-	for _, f := range benchFormats {
-		each(b, f.benchName(), func(b *testing.B, s *Set) {
-			m := zeros(f, 1024, 1024)
-			x, y, sums := random(m.Cols), make([]float32, m.Rows), random(m.Cols/32)
-			for b.Loop() {
-				s.MatVec(m, 0, m.Rows, x, sums, y)
-			}
+	const cols = 4096
+	for _, f := range matVecFormats {
+		row := len(zeros(f, 1, cols).Codes)
+		threads := map[string]int{"threads=1": 1, fmt.Sprintf("threads=%d", runtime.NumCPU()): runtime.NumCPU()}
+		for _, name := range slices.Sorted(maps.Keys(threads)) {
+			each(b, f.benchName()+"/"+name, func(b *testing.B, s *Set) {
+				m := zeros(f, (128<<20)/row, cols)
+				benchMatVec(b, s, m, threads[name])
+				limit(b, float64(m.benchBytes()), "GB/s", readBandwidth(threads[name]))
+			})
+		}
+		each(b, f.benchName()+"/cached", func(b *testing.B, s *Set) {
+			m := zeros(f, (256<<10)/row, cols)
+			benchMatVec(b, s, m, 1)
 			rate(b, float64(m.benchBytes()), "GB/s")
-			rate(b, 2*float64(m.Rows*m.Cols), "GFLOP/s")
+			limit(b, 2*float64(m.Rows*m.Cols), "GFLOP/s", peakFLOPS(1))
 		})
+	}
+}
+
+func benchMatVec(b *testing.B, s *Set, m *Matrix, threads int) {
+	y := make([]float32, m.Rows)
+	x := s.Prepare(m, random(m.Cols), make([]float32, Prepared(m.Cols)))
+	for b.Loop() {
+		round(threads, func(i int) { s.MatVec(m, m.Rows*i/threads, m.Rows*(i+1)/threads, x, y) })
 	}
 }
 

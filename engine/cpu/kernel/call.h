@@ -18,16 +18,29 @@ static inline void call_matmul(const struct kernels *k, struct shape s, const ui
   k->matmul(&w, r0, r1, x, ldx, xidx, y, ldy, yidx, n, panel);
 }
 
+static inline void call_prepare(const struct kernels *k, struct shape s, const float *x, float *out) {
+  struct matrix w = matrix_of(s, 0, 0, 0);
+  k->prepare(&w, x, out);
+}
+
 static inline void call_matvec(const struct kernels *k, struct shape s, const uint8_t *codes, const uint8_t *scales,
-                               const uint8_t *biases, long r0, long r1, const float *x, const float *xsum, float *y) {
+                               const uint8_t *biases, long r0, long r1, const float *x, float *y) {
   struct matrix w = matrix_of(s, codes, scales, biases);
-  k->matvec(&w, r0, r1, x, xsum, y);
+  k->matvec(&w, r0, r1, x, y);
 }
 
 static inline void call_decode(const struct kernels *k, struct shape s, const uint8_t *codes, const uint8_t *scales,
                                const uint8_t *biases, long r0, long r1, float *out) {
   struct matrix w = matrix_of(s, codes, scales, biases);
   k->decode(&w, r0, r1, out);
+}
+
+static inline float call_read(const struct kernels *k, const float *x, long n) {
+  return k->read(x, n);
+}
+
+static inline float call_multiply(const struct kernels *k, long n, float a, float b) {
+  return k->multiply(n, a, b);
 }
 
 static inline void call_attend(const struct kernels *k, const float *q, const int64_t *lane, int lanes, long d,

@@ -15,7 +15,9 @@ typedef float vt __attribute__((vector_size(4 * LANES)));
 #include "matvec.h"
 #include "attend.h"
 #include "ops.h"
+#include "limit.h"
 
 const struct kernels TABLE = {
-  NAME, matmul, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize, decode,
+  NAME, matmul, prepare, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize, decode,
+  read_all, multiply, PEAK_CHAINS * LANES,
 };

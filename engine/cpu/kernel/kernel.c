@@ -9,7 +9,8 @@ static int runs(const struct kernels *k) {
   __builtin_cpu_init();
   if (k == &kernels_avx512)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("fma");
   return k != &kernels_avx2 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 }
 static const struct kernels *const sets[] = {&kernels_avx512, &kernels_avx2, &kernels_base};

@@ -67,6 +67,10 @@ type MatMul struct {
 	Panel    []float32 // room of Cols·Panel
 }
 
+// Prepared returns the float32 that Prepare needs for x of so many columns: x to
+// whole blocks, its group sums, and what aligns them.
+func Prepared(cols int) int { return (cols+255)&^255 + (cols/32+15)&^15 + 16 }
+
 // Attend is the operands of one attention panel: up to Panel lanes, each a
 // pair of query and head.
 type Attend struct {

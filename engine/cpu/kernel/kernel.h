@@ -26,9 +26,12 @@ struct kernels {
   // Each sum runs over c in order, in one chain of fused multiply-adds.
   void (*matmul)(const struct matrix *w, long r0, long r1, const float *x, long ldx, const int32_t *xidx,
                  float *y, long ldy, const int32_t *yidx, long n, float *panel);
-  // matvec: y[r] = Σ_c W[r,c]·x[c] for r0 <= r < r1; affine as Σ_g s·Σqx + b·Σx.
-  // xsum [cols/group] holds Σx of each group (affine only).
-  void (*matvec)(const struct matrix *w, long r0, long r1, const float *x, const float *xsum, float *y);
+  // prepare lays x [cols] out as matvec of w, or of any matrix of w's format and
+  // columns, reads it; out has room for what Prepared says in kernel.go.
+  void (*prepare)(const struct matrix *w, const float *x, float *out);
+  // matvec: y[r] = Σ_c W[r,c]·x[c] for r0 <= r < r1, x prepared; affine as Σ_g s·Σqx + b·Σx.
+  // A row's bits are its own, whatever r0 and r1.
+  void (*matvec)(const struct matrix *w, long r0, long r1, const float *x, float *y);
   // attend: lanes of one panel (up to PANEL pairs of query and head) over n keys of d
   // channels. q [lanes, d] by lane offsets; key i is row (ids[i] & 0x3fffffff) of
   // base[ids[i] >> 30]; it is seen by the lanes whose bit in see[i] is set. o as q.
@@ -64,6 +67,11 @@ struct kernels {
                   uint16_t *biases);
   // decode: rows r0 .. r1-1 of w as floats [r1-r0, cols].
   void (*decode)(const struct matrix *w, long r0, long r1, float *out);
+  // read: a sum of n floats, a multiple of 256, at the speed of memory.
+  float (*read)(const float *x, long n);
+  // multiply: n times chains·lanes fused multiply-adds in registers; fmas is chains·lanes.
+  float (*multiply)(long n, float a, float b);
+  int fmas;
 };
 
 // kernels_for returns the best set that this machine runs, or the named one,

@@ -6,10 +6,14 @@ package kernel
 // #cgo LDFLAGS: -lm
 // #cgo noescape call_matmul
 // #cgo nocallback call_matmul
+// #cgo noescape call_prepare
+// #cgo nocallback call_prepare
 // #cgo noescape call_matvec
 // #cgo nocallback call_matvec
 // #cgo noescape call_decode
 // #cgo nocallback call_decode
+// #cgo noescape call_read
+// #cgo nocallback call_read
 // #cgo noescape call_attend
 // #cgo nocallback call_attend
 // #cgo noescape call_index_scores
@@ -77,16 +81,38 @@ func (s *Set) MatMul(a *MatMul) {
 		f32(a.X), C.long(a.LdX), i32(a.XIdx), f32(a.Y), C.long(a.LdY), i32(a.YIdx), C.long(a.N), f32(a.Panel))
 }
 
-// MatVec computes y[r] = Σ_c W[r,c]·x[c] for from <= r < to; xsum holds Σx of
-// each group where W is affine.
-func (s *Set) MatVec(w *Matrix, from, to int, x, xsum, y []float32) {
-	C.call_matvec(s.k, w.shape(), u8(w.Codes), u8(w.Scales), u8(w.Biases), C.long(from), C.long(to), f32(x), f32(xsum), f32(y))
+// Prepare lays x out in room as MatVec reads it, of w or any other matrix of w's
+// format and columns, and returns it. room holds Prepared(w.Cols).
+func (s *Set) Prepare(w *Matrix, x, room []float32) []float32 {
+	room = aligned(room)
+	C.call_prepare(s.k, w.shape(), f32(x), f32(room))
+	return room
+}
+
+// MatVec computes y[r] = Σ_c W[r,c]·x[c] for from <= r < to, with x as Prepare
+// returned it. A row's bits do not depend on from and to.
+func (s *Set) MatVec(w *Matrix, from, to int, x, y []float32) {
+	C.call_matvec(s.k, w.shape(), u8(w.Codes), u8(w.Scales), u8(w.Biases), C.long(from), C.long(to), f32(x), f32(y))
+}
+
+// aligned returns v from a multiple of 64 bytes on, which vectors read faster.
+func aligned(v []float32) []float32 {
+	return v[-(uintptr(unsafe.Pointer(unsafe.SliceData(v)))/4)%16:]
 }
 
 // Decode writes the rows from <= r < to of w to out, [to-from, Cols], as its
 // format decodes them.
 func (s *Set) Decode(w *Matrix, from, to int, out []float32) {
 	C.call_decode(s.k, w.shape(), u8(w.Codes), u8(w.Scales), u8(w.Biases), C.long(from), C.long(to), f32(out))
+}
+
+// read adds up x, of a multiple of 256, as fast as memory gives it.
+func (s *Set) read(x []float32) float32 { return float32(C.call_read(s.k, f32(x), C.long(len(x)))) }
+
+// multiply runs fused multiply-adds in registers and returns how many.
+func (s *Set) multiply(n int) int {
+	C.call_multiply(s.k, C.long(n), 0.5, 1)
+	return n * int(s.k.fmas)
 }
 
 // Attend runs a.

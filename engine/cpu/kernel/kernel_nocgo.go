@@ -16,11 +16,14 @@ const none = "kernel: called without cgo" // unreachable: For gave no Set
 
 // The methods exist so that callers compile; For never returns a Set.
 
-func (*Set) Name() string                                              { panic(none) }
-func (*Set) MatMul(*MatMul)                                            { panic(none) }
-func (*Set) MatVec(*Matrix, int, int, []float32, []float32, []float32) { panic(none) }
-func (*Set) Decode(*Matrix, int, int, []float32)                       { panic(none) }
-func (*Set) Attend(*Attend)                                            { panic(none) }
+func (*Set) Name() string                                   { panic(none) }
+func (*Set) MatMul(*MatMul)                                 { panic(none) }
+func (*Set) Prepare(_ *Matrix, _, _ []float32) []float32    { panic(none) }
+func (*Set) MatVec(*Matrix, int, int, []float32, []float32) { panic(none) }
+func (*Set) read([]float32) float32                         { panic(none) }
+func (*Set) multiply(int) int                               { panic(none) }
+func (*Set) Decode(*Matrix, int, int, []float32)            { panic(none) }
+func (*Set) Attend(*Attend)                                 { panic(none) }
 func (*Set) IndexScores(_, _ []float32, _, _, _ int, _ []float32, _ int, _, _ []float32) {
 	panic(none)
 }

@@ -1,68 +1,251 @@
 // The matrix-vector product, straight from the stored codes.
+//
+// A row is read in blocks of LANES 32-bit lanes. A lane holds PER codes in a
+// row, and the k-th codes of all lanes become floats together: masked where
+// they stand, converted, and multiplied with activations that prepare has put
+// into the same order and divided by what the place adds, a power of two.
+#include "lanes.h"
 
-INLINE float row_dot(const struct matrix *w, int kind, int bits, int group, long r, const float *x, const float *xsum) {
-  const uint8_t *row = w->codes + r * row_bytes(w);
-  vf acc[4] = {};
-  float bias = 0;
-  if (kind == K_F32 || kind == K_BF16) {
-    long k = 0;
-    for (; k + 64 <= w->cols; k += 64)
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; j++) {
-        vf q;
-        quants16(kind, bits, row, k / 16 + j, &q);
-        acc[j] = q * LOAD(vf, x + k + 16 * j) + acc[j];
-      }
-    for (; k < w->cols; k += 16) {
-      vf q;
-      quants16(kind, bits, row, k / 16, &q);
-      acc[0] = q * LOAD(vf, x + k) + acc[0];
+// per_lane is how many codes a lane holds.
+INLINE int per_lane(int kind, int bits) {
+  switch (kind) {
+  case K_F32: return 1;
+  case K_BF16: return 2;
+  case K_MXFP4: return 8;
+  case K_MXFP8: return 4;
+  default: return bits == 2 ? 16 : bits <= 4 ? 8 : 4;
+  }
+}
+
+// halved says that the upper half of a lane's codes is shifted down before any
+// is masked.
+INLINE int halved(int kind, int bits) { return kind == K_AFFINE && per_lane(kind, bits) > 4; }
+
+// place is how many bits the k-th code of a lane stands above bit 0 when it is
+// masked: 16 at most, so that dividing by 2^place leaves all but activations
+// under 2^-110 as they are. Of four codes the last is shifted, not masked.
+INLINE int place(int kind, int bits, int k) {
+  int per = per_lane(kind, bits);
+  if (kind != K_AFFINE || (per == 4 && k == 3 && bits != 5)) return 0;
+  return (halved(kind, bits) ? k % (per / 2) : k) * bits;
+}
+
+// block_code is which of its block's codes the k-th code of a lane is.
+INLINE int block_code(int kind, int bits, int k, int lane) {
+  if (kind == K_MXFP8) return 2 * LANES * (k & 1) + 2 * lane + k / 2; // the order of small_e4m3
+  return per_lane(kind, bits) * lane + k;
+}
+
+// SUMS_AT is where the group sums stand in a prepared x: behind whole blocks.
+#define SUMS_AT(cols) (((cols) + 255) & ~255L)
+
+NATIVE void prepare_as(const struct matrix *w, int kind, int bits, const float *x, float *out) {
+  enum { MOST = 16 * LANES };
+  const int per = per_lane(kind, bits), block = per * LANES;
+  for (long c = 0; c < w->cols; c += block, out += block) {
+    float edge[MOST];
+    const float *from = x + c;
+    if (w->cols - c < block) {
+      memset(edge, 0, sizeof edge);
+      memcpy(edge, from, (w->cols - c) * 4);
+      from = edge;
     }
-  } else {
-    for (long g = 0; g < w->cols / group; g++) {
-      float s, b;
-      params(w, kind, r, g, &s, &b);
-      vf sum[2] = {};
-#pragma GCC unroll 8
-      for (int j = 0; j < group / 16; j++) {
-        vf q;
-        quants16(kind, bits, row, g * (group / 16) + j, &q);
-        sum[j & 1] = q * LOAD(vf, x + g * group + 16 * j) + sum[j & 1];
-      }
-      acc[g & 3] = (sum[0] + sum[1]) * s + acc[g & 3];
-      if (kind == K_AFFINE) bias = b * xsum[g] + bias;
+    for (int k = 0; k < per; k++) {
+      float unit = kind == K_MXFP8 ? 256.0f : 1.0f / (1 << place(kind, bits, k));
+#pragma GCC unroll 16
+      for (int l = 0; l < LANES; l++) out[k * LANES + l] = from[block_code(kind, bits, k, l)] * unit;
     }
   }
-  vf all = acc[0] + acc[1] + (acc[2] + acc[3]);
-  return vsum(&all) + bias;
 }
 
-#define ROWS_OF(kind, bits, group) \
-  for (long r = r0; r < r1; r++) y[r] = row_dot(w, kind, bits, group, r, x, xsum)
-#define BITS_OF(bits) \
-  switch (w->group) { \
-  case 32: ROWS_OF(K_AFFINE, bits, 32); break; \
-  case 64: ROWS_OF(K_AFFINE, bits, 64); break; \
-  default: ROWS_OF(K_AFFINE, bits, 128); break; \
-  }
-
-STATIC void matvec_affine(const struct matrix *w, long r0, long r1, const float *x, const float *xsum, float *y) {
-  switch (w->bits) {
-  case 2: BITS_OF(2); break;
-  case 3: BITS_OF(3); break;
-  case 4: BITS_OF(4); break;
-  case 5: BITS_OF(5); break;
-  case 6: BITS_OF(6); break;
-  default: BITS_OF(8); break;
+STATIC void prepare(const struct matrix *w, const float *x, float *out) {
+  BY_FORMAT(prepare_as, x, out)
+  if (w->kind != K_AFFINE) return;
+  long groups = w->cols / w->group, n = (groups + 15) & ~15L;
+  float *sum = out + SUMS_AT(w->cols);
+  for (long g = 0; g < n; g++) {
+    vf s = SPLAT(0);
+    if (g < groups)
+      for (long c = g * w->group; c < (g + 1) * w->group; c += 16) s += LOAD(vf, x + c);
+    sum[g] = vsum(&s);
   }
 }
 
-STATIC void matvec(const struct matrix *w, long r0, long r1, const float *x, const float *xsum, float *y) {
-  switch (w->kind) {
-  case K_F32: ROWS_OF(K_F32, 0, 16); break;
-  case K_BF16: ROWS_OF(K_BF16, 0, 16); break;
-  case K_MXFP4: ROWS_OF(K_MXFP4, 4, 32); break;
-  case K_MXFP8: ROWS_OF(K_MXFP8, 8, 32); break;
-  default: matvec_affine(w, r0, r1, x, xsum, y);
+// code gives the k-th codes of a block's lanes as floats, times 2^place. v is the
+// block as stored and its codes' upper half, or for the MX formats what a format
+// is decoded to at once.
+union block {
+  vtu v[2];
+  vt small[4];
+};
+
+NATIVE void open_block(int kind, int bits, vtu v, union block *out) {
+  if (kind == K_MXFP8) {
+    small_e4m3(&v, out->small);
+    return;
+  }
+  if (kind == K_AFFINE) spread(bits, &v);
+  out->v[0] = v;
+  if (kind == K_MXFP4) e2m1_bytes(&v, out->v);
+  else out->v[1] = v >> (per_lane(kind, bits) * bits / 2 & 31);
+}
+
+NATIVE void code(int kind, int bits, const union block *b, int k, vt *out) {
+  const int per = per_lane(kind, bits), half = halved(kind, bits) && k >= per / 2;
+  const vtu v = b->v[half];
+  if (kind == K_F32) *out = (vt)v;
+  else if (kind == K_BF16) *out = (vt)(k ? v & 0xffff0000 : v << 16);
+  else if (kind == K_MXFP4) e2m1(b->v, k, out);
+  else if (kind == K_MXFP8) *out = b->small[k];
+  else if ((bits == 3 || bits == 4) && place(kind, bits, k) == 0) lowest(bits, &v, out);
+  else if (per == 4 && k == 3 && bits != 5) *out = __builtin_convertvector((vti)(v >> 3 * bits), vt);
+  else *out = __builtin_convertvector((vti)(v & ((1u << bits) - 1) << place(kind, bits, k)), vt);
+}
+
+// add_blocks adds the products of a block of each of two rows to two sums a row;
+// for mxfp8 those of the block's halves.
+NATIVE void add_blocks(int kind, int bits, vtu v, vtu w, const float *x, vt *sum, vt *other) {
+  union block a, b;
+  if (per_lane(kind, bits) > 1) {
+    KEEP(v);
+    KEEP(w);
+  }
+  open_block(kind, bits, v, &a);
+  open_block(kind, bits, w, &b);
+#pragma GCC unroll 16
+  for (int k = 0; k < per_lane(kind, bits); k++) {
+    vt q, at = LOAD(vt, x + k * LANES);
+    KEEP(at);
+    code(kind, bits, &a, k, &q);
+    sum[k & 1] = q * at + sum[k & 1];
+    code(kind, bits, &b, k, &q);
+    other[k & 1] = q * at + other[k & 1];
   }
 }
+
+// AHEAD is how many bytes a stream of codes is asked for early: hardware does
+// not look beyond a page, nor far enough for memory.
+#define AHEAD 2048
+
+// plain_pair adds up two rows of floats.
+NATIVE void plain_pair(const struct matrix *w, int kind, long a, long b, const float *x, vt *acc) {
+  const int per = per_lane(kind, 0);
+  const uint8_t *end = w->codes + w->rows * row_bytes(w), *p = w->codes + a * row_bytes(w), *q = w->codes + b * row_bytes(w);
+  long bytes = row_bytes(w), at = 0;
+  vt sum[2][4] = {};
+  for (; at + 8 * LANES <= bytes; at += 8 * LANES) {
+    __builtin_prefetch(p + at + AHEAD);
+    __builtin_prefetch(q + at + AHEAD);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++, x += per * LANES) {
+      vtu v = LOAD(vtu, p + at + 4 * LANES * i), u = LOAD(vtu, q + at + 4 * LANES * i);
+      add_blocks(kind, 0, v, u, x, sum[0] + 2 * i, sum[1] + 2 * i);
+    }
+  }
+  for (; at < bytes; at += 4 * LANES, x += per * LANES) {
+    long n = bytes - at < 4 * LANES ? bytes - at : 4 * LANES;
+    vtu v, u;
+    read_block(p + at, n, end, &v);
+    read_block(q + at, n, end, &u);
+    add_blocks(kind, 0, v, u, x, sum[0], sum[1]);
+  }
+  for (int i = 0; i < 2; i++) acc[i] = sum[i][0] + sum[i][1] + (sum[i][2] + sum[i][3]);
+}
+
+// stream is one row's codes under way.
+struct stream {
+  const uint8_t *codes, *end;
+  vt scales, acc;
+};
+
+// add_units adds a unit's products, of n bytes, of two rows: as many blocks as a
+// group has, or one that has many groups. which tells the group of each lane.
+NATIVE void add_units(int kind, int bits, struct stream *s, const float *x, long blocks, long n, const vti *which) {
+  const int per = per_lane(kind, bits), bytes = per * bits * LANES / 8;
+  vt sum[2][2] = {}, scale;
+  if (n > bytes) n = bytes;
+  for (long i = 0; i < blocks; i++, x += per * LANES) {
+    vtu v, w;
+    __builtin_prefetch(s[0].codes + AHEAD);
+    __builtin_prefetch(s[1].codes + AHEAD);
+    read_block(s[0].codes, n, s[0].end, &v);
+    read_block(s[1].codes, n, s[1].end, &w);
+    add_blocks(kind, bits, v, w, x, sum[0], sum[1]);
+    s[0].codes += n, s[1].codes += n;
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; i++) {
+    pick(&s[i].scales, which, &scale);
+    if (kind == K_MXFP8 && LANES == 16) { // a half is a group
+      vti next = *which + 1;
+      s[i].acc = sum[i][0] * scale + s[i].acc;
+      pick(&s[i].scales, &next, &scale);
+      s[i].acc = sum[i][1] * scale + s[i].acc;
+    } else {
+      s[i].acc = (sum[i][0] + sum[i][1]) * scale + s[i].acc;
+    }
+  }
+}
+
+// group_pair adds up two rows of codes with scales.
+NATIVE void group_pair(const struct matrix *w, int kind, int bits, long a, long b, const float *x, vt *acc) {
+  const int per = per_lane(kind, bits), block = per * LANES;
+  const long group = kind == K_AFFINE ? w->group : 32, groups = w->cols / group, rows[2] = {a, b};
+  const long blocks = group > block ? group / block : 1, many = group > block ? 1 : block / group; // of a unit
+  const float *xsum = x + SUMS_AT(w->cols);
+  vti lanes = many > 1 && kind != K_MXFP8 ? LANE_NUMBERS * per >> __builtin_ctzl(group) : LANE_NUMBERS * 0;
+  struct stream s[2];
+  for (int i = 0; i < 2; i++) {
+    s[i].codes = w->codes + rows[i] * (w->cols / 8 * bits);
+    s[i].end = w->codes + w->rows * (w->cols / 8 * bits);
+    s[i].acc = (vt){};
+  }
+  for (long g = 0; g < groups; g += LANES) {
+    long n = groups - g < LANES ? groups - g : LANES;
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+      long at = rows[i] * groups + g;
+      read_scales(w, kind, w->scales, at, n, &s[i].scales);
+      __builtin_prefetch(w->scales + 2 * at + AHEAD / 4);
+      if (kind != K_AFFINE) continue;
+      vt bias;
+      read_scales(w, kind, w->biases, at, n, &bias);
+      __builtin_prefetch(w->biases + 2 * at + AHEAD / 4);
+      s[i].acc = bias * LOAD(vt, xsum + g) + s[i].acc;
+    }
+    vti which = lanes;
+    long unit = 0;
+    for (; unit + many <= n; unit += many, x += blocks * block, which += (int)many)
+      add_units(kind, bits, s, x, blocks, block * bits / 8, &which);
+    if (unit < n) {
+      add_units(kind, bits, s, x, 1, (n - unit) * group / 8 * bits, &which);
+      x += block;
+    }
+  }
+  acc[0] = s[0].acc, acc[1] = s[1].acc;
+}
+
+// matvec_as takes rows two by two, from two places of memory far apart, which
+// read faster than one; a row's sum depends on no other.
+NATIVE void matvec_as(const struct matrix *w, int kind, int bits, long r0, long r1, const float *x, float *y) {
+  enum { PAIRS = LANES / 2 };
+  long half = (r1 - r0 + 1) / 2;
+  for (long r = r0; r < r0 + half; r += PAIRS) {
+    vt acc[LANES] = {}, out;
+    float t[LANES];
+    long n = r0 + half - r < PAIRS ? r0 + half - r : PAIRS, m = r1 - r - half < n ? r1 - r - half : n;
+    for (long i = 0; i < n; i++) {
+      vt pair[2];
+      long other = r + i + half < r1 ? r + i + half : r + i;
+      if (kind == K_F32 || kind == K_BF16) plain_pair(w, kind, r + i, other, x, pair);
+      else group_pair(w, kind, bits, r + i, other, x, pair);
+      acc[i] = pair[0], acc[PAIRS + i] = pair[1];
+    }
+    sums(acc, &out);
+    STORE(t, out);
+    memcpy(y + r, t, n * 4);
+    memcpy(y + r + half, t + PAIRS, m * 4);
+  }
+}
+
+STATIC void matvec(const struct matrix *w, long r0, long r1, const float *x, float *y) { BY_FORMAT(matvec_as, r0, r1, x, y) }
