@@ -28,7 +28,8 @@ repetition takes the variants in a new order; the first is not counted. Each is
 loaded whole, bf16 only if it is named. Speeds are those of the CPU engine on
 this machine, not of Apple silicon.`,
 		Example: `  assay bench --variants bf16,g32-n8-e4,g64-n4-e4
-  assay bench --variants native --repetitions 10 --text-output | benchstat /dev/stdin`,
+  assay bench --variants native --repetitions 10 --text-output | benchstat /dev/stdin
+  assay bench scaling --out scaling.json`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := plan.Check(); err != nil {
@@ -54,6 +55,7 @@ this machine, not of Apple silicon.`,
 	o.flags(c, strings.Join(append([]string{variant.BF16}, append(variant.Grid(), variant.Native)...), ","))
 	speedFlags(c, &plan)
 	c.Flags().BoolVar(&text, "text-output", false, "print Go benchmark text, for benchstat")
+	c.AddCommand(scalingCommand())
 	return c
 }
 

@@ -21,8 +21,8 @@ var levels = map[string]int{
 	"engine/dsv4": 4, "engine/inspect": 4, "bench": 4,
 	"engine/cpu": 5, "metal": 5, "eval": 5,
 	"results": 6, "eval/sweep": 6,
-	"results/report": 7,
-	"cmd/assay":      8,
+	"results/report": 7, "bench/scaling": 7,
+	"cmd/assay": 8,
 }
 
 func TestImportsGoDown(t *testing.T) {
