@@ -25,11 +25,11 @@ func Alloc(n int64) (*Block, error) {
 
 // Map returns n bytes of a file from an offset on, a multiple of Size; what is
 // written there is written to the file. The file is made longer where it ends
-// before.
+// before, on disk too: without that a full disk would end the program at a write.
 func Map(f *os.File, offset, n int64) (*Block, error) {
 	info, err := f.Stat()
 	if err == nil && info.Size() < offset+n {
-		err = f.Truncate(offset + n)
+		err = extend(f, info.Size(), offset+n)
 	}
 	var data []byte
 	if err == nil {

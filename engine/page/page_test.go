@@ -60,3 +60,16 @@ func TestAlloc(t *testing.T) {
 		}
 	}
 }
+
+// A block that the disk has no room for is refused, and not a crash later.
+func TestMapFull(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if b, err := Map(f, 0, 1<<50); err == nil {
+		b.Free()
+		t.Error("a petabyte was there")
+	}
+}
