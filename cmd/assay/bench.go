@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -17,7 +16,7 @@ import (
 
 func benchCommand() *cobra.Command {
 	plan := bench.Default
-	o := &runOptions{speed: &plan}
+	o := &runOptions{speed: &plan, onlyNamed: true}
 	var text bool
 	c := &cobra.Command{
 		Use:   "bench",
@@ -42,7 +41,6 @@ this machine, not of Apple silicon.`,
 			}
 			defer s.close()
 			s.job.Windows = nil // the text is timed, not scored
-			s.job.OnlyVariants = !slices.Contains(items(o.variants), variant.BF16)
 			if err := s.run(c.Context(), c.ErrOrStderr()); err != nil {
 				return err
 			}

@@ -65,7 +65,8 @@ func cacheBytes(c *dsv4.Config) map[string]int64 {
 
 // engineKey names what decides a hidden state's bits.
 func engineKey(r results.Run) string {
-	return fmt.Sprintf("%s %s %s kv_sim=%v", r.Engine.Name, r.Engine.Kernels, r.Engine.Activations, r.Protocol.KVSim)
+	return fmt.Sprintf("%s %s %s kv_sim=%v, assay %s %s dirty=%v", r.Engine.Name, r.Engine.Kernels, r.Engine.Activations,
+		r.Protocol.KVSim, r.Tool.Version, r.Tool.Commit, r.Tool.Dirty)
 }
 
 func machine() results.Machine {

@@ -43,6 +43,11 @@ func (p *progress) step(s sweep.Step) {
 		}
 		p.stage, p.last = s.Stage, now
 	}
+	if s.Warning != "" {
+		p.print(now, "warning: "+s.Warning)
+		fmt.Fprintln(p.w)
+		return
+	}
 	if s.Stage == "score" {
 		p.score, p.scored = s, now.Sub(p.started)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ import (
 	"assay/engine/checkpoint"
 	"assay/engine/cpu"
 	"assay/engine/dsv4"
+	"assay/engine/variant"
 	"assay/eval"
 	"assay/eval/sweep"
 	"assay/results"
@@ -38,6 +40,8 @@ type runOptions struct {
 	out      string
 	json     bool
 	speed    *bench.Plan // nil where nothing is timed
+	// onlyNamed leaves bf16 out of the timings where --variants does not name it.
+	onlyNamed bool
 }
 
 // flags declares the shared flags.
@@ -97,6 +101,11 @@ func (o *runOptions) check() error {
 		return usage("--text and --corpus together: name one of them")
 	}
 	return nil
+}
+
+// timed says whether a variant is timed.
+func (o *runOptions) timed(name string) bool {
+	return !o.onlyNamed || name != variant.BF16 || slices.Contains(items(o.variants), name)
 }
 
 // limit returns the memory that the process may take: what --memory says, or
@@ -175,13 +184,32 @@ func prepare(o *runOptions) (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := timeable(o, append([]*variant.Variant{ref}, others...)); err != nil {
+		return nil, err
+	}
 	s.record = s.describe(c, ref, others)
 	s.job = sweep.Job{
 		Backend: s.backend, Reference: ref, Variants: others, Windows: c.windows,
 		Speed: o.speed, SpeedTokens: c.first,
-		StateKey: sweep.StateKey{Model: s.model.source.Digest, Windows: c.digest, Engine: engineKey(s.record)},
+		StateKey:     sweep.StateKey{Model: s.model.source.Digest, Windows: c.digest, Engine: engineKey(s.record)},
+		OnlyVariants: !o.timed(variant.BF16),
 	}
 	return s, s.openLedger()
+}
+
+// timeable errs before anything is scored where a variant is too large to be
+// timed: it must be in memory as a whole.
+func timeable(o *runOptions, all []*variant.Variant) error {
+	if o.speed == nil || o.limit() == 0 {
+		return nil
+	}
+	for _, v := range all {
+		if n := variant.Sum(v.Plan()).BytesMain; n > o.limit() && o.timed(v.Name()) {
+			return usage("%s takes %s, and there are %s of memory to time it in: leave timing out (sweep --no-speed), or name what fits to assay bench",
+				v.Name(), size(n), size(o.limit()))
+		}
+	}
+	return nil
 }
 
 // openLedger opens the ledger in the run's folder, or in one that is removed.
@@ -198,7 +226,10 @@ func (s *session) openLedger() (err error) {
 	if s.ledger, err = results.Open(filepath.Join(dir, "ledger.jsonl"), s.record); err != nil {
 		return err
 	}
-	s.job.StatePath, s.job.SpillDir = filepath.Join(dir, "state"), dir
+	s.job.SpillDir = dir
+	if s.temp == "" {
+		s.job.StatePath = filepath.Join(dir, "state")
+	}
 	s.job.Recorder = recorder{s.ledger}
 	return nil
 }
@@ -214,6 +245,7 @@ func (s *session) run(ctx context.Context, w io.Writer) error {
 	}
 	if limit := s.backend.Device().Memory; limit > 0 { // streams and mapped files are not on Go's heap
 		debug.SetMemoryLimit(limit - plan.Memory.Streams - plan.Memory.Mapped)
+		s.job.BeforeSpeed = func() { debug.SetMemoryLimit(limit) }
 	}
 	err = s.job.Run(ctx)
 	p.end()

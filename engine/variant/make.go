@@ -2,6 +2,7 @@ package variant
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 
 	"assay/engine/affine"
@@ -58,11 +59,12 @@ func (k *Maker) Matrix(name string) (*tensor.Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.matrix(s, affine.NewMatrix)
+	return k.matrix(s, true, affine.NewMatrix)
 }
 
-// matrix makes the matrix of a step, where it is affine in what room returns.
-func (k *Maker) matrix(s *Step, room func(p affine.Params, rows, cols int) (*affine.Matrix, error)) (*tensor.Matrix, error) {
+// matrix makes the matrix of a step, where it is affine in what room returns, on
+// all threads if split.
+func (k *Maker) matrix(s *Step, split bool, room func(p affine.Params, rows, cols int) (*affine.Matrix, error)) (*tensor.Matrix, error) {
 	rows, cols := s.Shape[0], s.Shape[1]
 	f, ok := s.Format.(affine.Format)
 	if !ok {
@@ -73,7 +75,11 @@ func (k *Maker) matrix(s *Step, room func(p affine.Params, rows, cols int) (*aff
 		return nil, fmt.Errorf("variant: %s: tensor %q: %w", k.recipe, s.Name, err)
 	}
 	starts := RowChunks(rows, cols)
-	err = inParallel(len(starts)-1, func(i int) error { return k.quantize(out, 0, s, starts[i], starts[i+1]) })
+	threads := 1
+	if split {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	err = inParallel(threads, len(starts)-1, func(i int) error { return k.quantize(out, 0, s, starts[i], starts[i+1]) })
 	if err != nil {
 		return nil, err
 	}

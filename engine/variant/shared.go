@@ -72,6 +72,7 @@ func lossless(s Step) Step {
 type Shared struct {
 	held   map[heldKey]*held
 	names  map[string]int // how many distinct values of a name are wanted
+	source *Maker         // who made what is made, to release its pages
 	codes  roomList[byte]
 	params roomList[uint16]
 	// Made counts the weights that were quantized, and Bytes what is held now.
@@ -94,6 +95,9 @@ func (v *Variant) key(name string) heldKey { return heldKey{name, v.Values(name)
 
 // Want announces n uses of parameters of v.
 func (s *Shared) Want(v *Variant, names []string, n int) {
+	if v.maker != nil {
+		s.source = v.maker
+	}
 	for _, name := range names {
 		k := v.key(name)
 		if s.held[k] == nil {
@@ -126,9 +130,10 @@ func (s *Shared) Make(ctx context.Context, v *Variant, names []string) error {
 		}
 	}
 	made := make([]*tensor.Matrix, len(steps))
-	err := inParallel(len(steps), func(i int) (err error) {
+	split := len(steps) < runtime.GOMAXPROCS(0) // else there is a matrix for each thread
+	err := inParallel(runtime.GOMAXPROCS(0), len(steps), func(i int) (err error) {
 		if err = ctx.Err(); err == nil {
-			made[i], err = v.make(steps[i], rooms[i])
+			made[i], err = v.make(steps[i], rooms[i], split)
 		}
 		return err
 	})
@@ -146,13 +151,13 @@ func (s *Shared) Make(ctx context.Context, v *Variant, names []string) error {
 	return nil
 }
 
-// make makes one matrix, where it is affine in room.
-func (v *Variant) make(s *Step, room *affine.Matrix) (*tensor.Matrix, error) {
+// make makes one matrix, where it is affine in room, on all threads if split.
+func (v *Variant) make(s *Step, room *affine.Matrix, split bool) (*tensor.Matrix, error) {
 	if v.maker == nil {
 		return v.Matrix(s.Name)
 	}
 	st := lossless(*s)
-	return v.maker.matrix(&st, func(affine.Params, int, int) (*affine.Matrix, error) { return room, nil })
+	return v.maker.matrix(&st, split, func(affine.Params, int, int) (*affine.Matrix, error) { return room, nil })
 }
 
 // Done says that one announced use of parameters of v is over.
@@ -172,8 +177,8 @@ func (s *Shared) Done(v *Variant, names []string) {
 			s.params.give(h.affine.Scales)
 			s.params.give(h.affine.Biases)
 		}
-		if s.names[name]--; s.names[name] == 0 && v.maker != nil {
-			v.maker.Release(name)
+		if s.names[name]--; s.names[name] == 0 && s.source != nil {
+			s.source.Release(name)
 		}
 	}
 }
@@ -207,30 +212,49 @@ func (s *Shared) room(p affine.Params, rows, cols int) *affine.Matrix {
 		Scales: s.params.take(groups), Biases: s.params.take(groups)}
 }
 
+// Trim gives back memory that no matrix has used since the last Trim but one.
+func (s *Shared) Trim() {
+	s.codes.trim()
+	s.params.trim()
+}
+
 // roomList is memory to use again, by length.
-type roomList[T any] struct{ free [][]T }
+type roomList[T any] struct{ free []room[T] }
+
+// room is memory, and how many Trims it has waited.
+type room[T any] struct {
+	data []T
+	age  int
+}
 
 func (r *roomList[T]) search(n int) int {
-	i, _ := slices.BinarySearchFunc(r.free, n, func(b []T, n int) int { return cap(b) - n })
+	i, _ := slices.BinarySearchFunc(r.free, n, func(b room[T], n int) int { return cap(b.data) - n })
 	return i
 }
 
 // take returns the smallest that holds n, unless that is more than twice as long.
 func (r *roomList[T]) take(n int) []T {
 	i := r.search(n)
-	if i == len(r.free) || cap(r.free[i]) > 2*n {
+	if i == len(r.free) || cap(r.free[i].data) > 2*n {
 		return make([]T, n)
 	}
-	b := r.free[i]
+	b := r.free[i].data
 	r.free = slices.Delete(r.free, i, i+1)
 	return b[:n]
 }
 
-func (r *roomList[T]) give(b []T) { r.free = slices.Insert(r.free, r.search(cap(b)), b) }
+func (r *roomList[T]) give(b []T) { r.free = slices.Insert(r.free, r.search(cap(b)), room[T]{data: b}) }
 
-// inParallel calls f for 0..n-1 on all threads and returns the first error in
-// that order.
-func inParallel(n int, f func(i int) error) error {
+func (r *roomList[T]) trim() {
+	r.free = slices.DeleteFunc(r.free, func(b room[T]) bool { return b.age > 0 })
+	for i := range r.free {
+		r.free[i].age++
+	}
+}
+
+// inParallel calls f for 0..n-1 on a number of threads and returns the first
+// error in that order.
+func inParallel(threads, n int, f func(i int) error) error {
 	errs := make([]error, n)
 	next := make(chan int, n)
 	for i := range n {
@@ -238,7 +262,7 @@ func inParallel(n int, f func(i int) error) error {
 	}
 	close(next)
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
+	for range min(threads, n) {
 		wg.Go(func() {
 			for i := range next {
 				if errs[i] = f(i); errs[i] != nil {

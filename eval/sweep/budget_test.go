@@ -1,8 +1,11 @@
 package sweep
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"assay/datasets"
@@ -131,5 +134,60 @@ func TestSameBits(t *testing.T) {
 				t.Errorf("%s: %s differs from a run of its own", x.name, k)
 			}
 		}
+	}
+}
+
+// TestRestoreSameBits stops a sweep of real weights between any two reports of
+// it, with a state at every part, and goes on: the figures are the same.
+func TestRestoreSameBits(t *testing.T) {
+	j, r := realJob(t, 0, "native", "g32-n8-e4")
+	j.Windows = j.Windows[1:]
+	if err := j.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := scoresOf(r)
+	for _, stop := range []int{1, 20, 45, 70} {
+		j, r := realJob(t, 0, "native", "g32-n8-e4")
+		j.Windows = j.Windows[1:]
+		j.StatePath, j.saveAlways = filepath.Join(t.TempDir(), "state"), true
+		ctx, cancel := context.WithCancel(t.Context())
+		steps := 0
+		j.Progress = func(Step) {
+			if steps++; steps == stop {
+				cancel()
+			}
+		}
+		if err := j.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatalf("stopped after %d steps: %v", stop, err)
+		}
+		first := steps
+		j.Progress = func(s Step) { steps++ }
+		if err := j.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if first >= 20 && steps-first >= steps-1 {
+			t.Errorf("stopped after %d steps, all %d are done again", first, steps-first)
+		}
+		for k, v := range want {
+			if scoresOf(r)[k] != v {
+				t.Errorf("stopped after %d steps: %s differs", stop, k)
+			}
+		}
+	}
+}
+
+// TestUnwritableState: a run whose state cannot be written says so, once, and
+// goes on.
+func TestUnwritableState(t *testing.T) {
+	j := newJob(t, newBackend(), &recorder{})
+	j.StatePath, j.saveAlways = filepath.Join(t.TempDir(), "none", "state"), true
+	warnings := 0
+	j.Progress = func(s Step) {
+		if s.Warning != "" {
+			warnings++
+		}
+	}
+	if err := j.Run(t.Context()); err != nil || warnings != 1 {
+		t.Errorf("%v, %d warnings", err, warnings)
 	}
 }

@@ -66,7 +66,7 @@ func (j *Job) Plan() (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	distinct, source := whole.distinct(j.Reference, pending)
+	distinct, source := whole.distinct(j.Reference, j.all()) // of all: a run that goes on cuts as the first did
 	p.Source = source
 	for _, n := range distinct {
 		p.Weights += n.elements
@@ -77,7 +77,7 @@ func (j *Job) Plan() (*Plan, error) {
 		p.Memory.Mapped = source
 		err = j.cut(p, whole)
 	} else {
-		p.Memory.Weights, p.Memory.Mapped = whole.weightsAtOnce()
+		p.Memory.Weights, p.Memory.Mapped = whole.weightsAtOnce(j.Reference)
 		p.Batches = []*Batch{whole}
 	}
 	if err != nil {
@@ -94,7 +94,7 @@ func (j *Job) cut(p *Plan, whole *Batch) error {
 		windows := j.Windows[g.From:g.To]
 		for len(windows) > 0 {
 			n := len(windows)
-			for n > 1 && whole.streams(tokens(windows[:n])) > room {
+			for n > 1 && whole.leaves()*slabBytes(tokens(windows[:n])*whole.Layout.Width) > room {
 				n--
 			}
 			if len(j.pending(windows[:n])) > 0 {
@@ -110,21 +110,21 @@ func (j *Job) cut(p *Plan, whole *Batch) error {
 	return nil
 }
 
-// streams returns the bytes of the streams of n tokens where most variants differ.
-func (b *Batch) streams(n int) int64 {
-	return int64(n) * int64(b.Layout.Width) * 4 * int64(len(b.levels[len(b.levels)-1]))
-}
+// leaves returns how many streams there are at the end, when most variants differ.
+func (b *Batch) leaves() int64 { return int64(len(b.levels[len(b.levels)-1])) }
 
 // finish adds up what the batches do and decides what is spilled.
 func (p *Plan) finish(j *Job) error {
-	var most, slab int64
+	var most, slab, written int64
 	for _, b := range p.Batches {
 		p.Memory.Scratch = max(p.Memory.Scratch, b.Layout.Scratch)
-		toks := tokens(b.Windows)
-		most = max(most, b.streams(toks))
+		var streams int64
 		for _, g := range b.Layout.Groups {
-			slab = max(slab, int64(g.Tokens)*int64(b.Layout.Width)*4)
+			slab = max(slab, slabBytes(g.Tokens*b.Layout.Width))
+			streams += b.leaves() * slabBytes(g.Tokens*b.Layout.Width)
 		}
+		most = max(most, streams)
+		written += streams * int64(len(b.levels))
 		for part, level := range b.levels {
 			for _, n := range level {
 				for _, f := range b.Layout.Parts[part].FLOPs {
@@ -140,14 +140,14 @@ func (p *Plan) finish(j *Job) error {
 				p.Alone += head * int64(len(r.variants))
 				p.Scored += int64(w.To-w.From) * int64(len(r.variants))
 			}
-			p.Tokens += int64(toks) * int64(len(r.variants))
+			p.Tokens += int64(tokens(b.Windows)) * int64(len(r.variants))
 		}
 	}
 	room := p.Memory.Limit - p.Memory.Total()
 	p.Memory.Streams = min(most, max(room, 2*slab))
 	p.Memory.Spilled = most - p.Memory.Streams
-	if p.Memory.Spilled > 0 {
-		p.Written = p.Memory.Spilled * int64(len(p.Batches[0].levels))
+	if most > 0 {
+		p.Written = int64(float64(written) * float64(p.Memory.Spilled) / float64(most))
 	}
 	if p.Memory.Total() > p.Memory.Limit {
 		return fmt.Errorf("sweep: %s of memory are too little: %s", gigabytes(p.Memory.Limit), p.Memory)
@@ -193,21 +193,28 @@ func (b *Batch) distinct(reference *variant.Variant, pending []*variant.Variant)
 }
 
 // weightsAtOnce returns the most bytes of weights, and of the checkpoint that
-// they are made of, that are held where each part's are dropped after it.
-func (b *Batch) weightsAtOnce() (weights, mapped int64) {
+// they are made of, that are held where each part's are dropped after it. The
+// memory of one part's stays for the next but one: two parts' count.
+func (b *Batch) weightsAtOnce(reference *variant.Variant) (weights, mapped int64) {
+	stored := func(params []string) (n int64) {
+		for _, name := range params {
+			n += reference.Step(name).StoredBytes()
+		}
+		return n
+	}
+	var before int64
 	for i, level := range b.levels {
 		params := b.Layout.Parts[i].Params
-		var source int64
-		for _, name := range params {
-			source += level[0].variants[0].Step(name).StoredBytes()
-		}
-		weights, mapped = max(weights, heldAtOnce(params, level)), max(mapped, source)
+		now := heldAtOnce(params, level)
+		weights, mapped = max(weights, before+now), max(mapped, stored(params))
+		before = now
 	}
 	var heads []*node
 	for _, r := range b.rows {
 		heads = append(heads, &node{variants: r.variants})
 	}
-	return max(weights, heldAtOnce(b.Layout.Head.Params, heads[:1])+heldAtOnce(b.Layout.Head.Params, heads)), mapped
+	params := b.Layout.Head.Params
+	return max(weights, before+heldAtOnce(params, heads[:1])+heldAtOnce(params, heads)), max(mapped, stored(params))
 }
 
 // heldAtOnce returns the most bytes of matrices that are held while nodes take

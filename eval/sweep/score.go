@@ -19,6 +19,7 @@ type scorer struct {
 	shared *variant.Shared
 	pace   savePace
 
+	unsaved     bool  // a state could not be written
 	batchNumber int   // from 1
 	done        int64 // of plan.FLOPs
 	skip        int64 // of done, what an earlier run had made
@@ -59,6 +60,7 @@ func (s *scorer) run(ctx context.Context) error {
 	}
 	if s.job.StatePath != "" {
 		os.Remove(s.job.StatePath)
+		os.Remove(s.job.StatePath + ".tmp") // of a run that was killed while it wrote
 	}
 	return nil
 }
@@ -86,8 +88,9 @@ func (s *scorer) batch(ctx context.Context, b *Batch) error {
 			}
 		}
 		run.live = next
-		if err := run.save(part + 1); err != nil {
-			return err
+		run.save(part + 1)
+		if !s.plan.Resident {
+			s.shared.Trim()
 		}
 	}
 	return run.compare(ctx)
@@ -105,6 +108,7 @@ type batchRun struct {
 // node takes the streams of n's parent through a part.
 func (r *batchRun) node(ctx context.Context, part int, n *node) ([]*slab, error) {
 	v, info := n.variants[0], r.b.Layout.Parts[part]
+	r.report(n.variants, info.Name)
 	if err := r.shared.Make(ctx, v, info.Params); err != nil {
 		return nil, err
 	}
@@ -217,24 +221,27 @@ func paths(nodes []*node) []string {
 	return out
 }
 
-// save writes the state before a part, where it is due.
-func (r *batchRun) save(part int) error {
+// save writes the state before a part, where it is due. A state is insurance: one
+// that cannot be written is told of and costs no more.
+func (r *batchRun) save(part int) {
 	nodes := r.b.levels[part-1]
 	var bytes int64
 	for _, n := range r.floats() {
 		bytes += 4 * int64(n) * int64(len(nodes))
 	}
 	start := time.Now()
-	if r.job.StatePath == "" || !r.pace.due(start, bytes) && !r.job.saveAlways {
-		return nil
+	if r.job.StatePath == "" || r.unsaved || !r.pace.due(start, bytes) && !r.job.saveAlways {
+		return
 	}
 	var streams [][]*slab
 	for _, n := range nodes {
 		streams = append(streams, r.live[n])
 	}
 	if err := writeState(r.job.StatePath, stateHead{Key: r.key(), Part: part, Nodes: paths(nodes), Floats: r.floats()}, streams); err != nil {
-		return err
+		r.unsaved = true
+		r.job.report(Step{Stage: "score", Done: r.done, Total: r.plan.FLOPs, Skipped: r.skip, Tokens: r.plan.Tokens,
+			Warning: fmt.Sprintf("a run that is killed will begin this batch again: %v", err)})
+		return
 	}
 	r.pace.wrote(start, time.Now(), bytes)
-	return nil
 }

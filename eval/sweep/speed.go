@@ -6,6 +6,7 @@ import (
 
 	"assay/bench"
 	"assay/engine"
+	"assay/engine/variant"
 )
 
 // speed times what is not recorded: every variant once a repetition, in that
@@ -70,6 +71,9 @@ func (m *models) get(ctx context.Context, i int) (engine.Model, error) {
 		m.last.Close()
 		m.last = nil
 	}
+	if m.bytes+variant.Sum(v.Plan()).BytesMain > 2*m.room-m.room/4 { // what is kept leaves no place for it
+		m.drop()
+	}
 	got, err := m.job.Backend.Load(ctx, v, m.job.Speed.Tokens())
 	if err != nil {
 		return nil, err
@@ -83,10 +87,17 @@ func (m *models) get(ctx context.Context, i int) (engine.Model, error) {
 	return got, nil
 }
 
-func (m *models) close() {
+// drop gives back what is kept.
+func (m *models) drop() {
 	for _, x := range m.loaded {
 		x.Close()
 	}
+	clear(m.loaded)
+	m.bytes = 0
+}
+
+func (m *models) close() {
+	m.drop()
 	if m.last != nil {
 		m.last.Close()
 	}

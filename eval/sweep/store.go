@@ -25,9 +25,12 @@ type slab struct {
 	x     []float32 // as long as was asked for
 }
 
+// slabBytes returns what a slab of n float32 takes: whole pages.
+func slabBytes(n int) int64 { return (4*int64(n) + page.Size - 1) / page.Size * page.Size }
+
 // take returns a slab of n float32, whose contents are left over from any use.
 func (s *store) take(n int) (*slab, error) {
-	size := (4*int64(n) + page.Size - 1) / page.Size * page.Size
+	size := slabBytes(n)
 	for i, f := range s.free {
 		if int64(len(f.block.Bytes())) == size {
 			s.free = slices.Delete(s.free, i, i+1)

@@ -46,6 +46,8 @@ type Job struct {
 	SpeedTokens []token.ID
 	// OnlyVariants leaves the reference out of the timings: it may be too large.
 	OnlyVariants bool
+	// BeforeSpeed is called when scoring is done and its memory is free; it may be nil.
+	BeforeSpeed func()
 	// Progress is told of every step; it may be nil.
 	Progress func(Step)
 }
@@ -57,8 +59,9 @@ type Step struct {
 	Detail  string // such as "layer 3 attention"
 	Done    int64  // work done in the stage: floating-point operations, or repetitions
 	Total   int64
-	Skipped int64 // of Done, what an earlier run had done
-	Tokens  int64 // what Total is in tokens of all variants; 0 where nothing is scored
+	Skipped int64  // of Done, what an earlier run had done
+	Tokens  int64  // what Total is in tokens of all variants; 0 where nothing is scored
+	Warning string // what a user must know, told once
 }
 
 // Run does what is not done yet: scores first, then timings. A job without
@@ -72,6 +75,9 @@ func (j *Job) Run(ctx context.Context) error {
 	}
 	if j.Speed == nil {
 		return nil
+	}
+	if j.BeforeSpeed != nil {
+		j.BeforeSpeed()
 	}
 	return j.speed(ctx)
 }

@@ -171,7 +171,7 @@ func (h head) LogProbs(_ context.Context, hidden, dst []float32) error {
 type model struct{}
 
 func (model) NewSession() (engine.Session, error) { return model{}, nil }
-func (model) Bytes() int64                        { return 100 }
+func (model) Bytes() int64                        { return 1 << 15 }
 func (model) Len() int                            { return 0 }
 func (model) Close() error                        { return nil }
 func (model) Prefill(context.Context, []token.ID, func(engine.LogProbs) error) error {
@@ -373,7 +373,7 @@ func sum(m map[string]int) (n int) {
 // TestSpeedReloads loads each time what does not fit.
 func TestSpeedReloads(t *testing.T) {
 	b, r := newBackend(), &recorder{}
-	b.memory = 2 * 150 // room for one model of 100 bytes
+	b.memory = 3 << 15 // room for one model of 1 << 15 bytes in the half that keeps models
 	j := newJob(t, b, r)
 	j.Windows = nil
 	if err := j.Run(t.Context()); err != nil {
