@@ -23,6 +23,7 @@ type Extrapolation struct {
 	Whole       Times         `json:"whole_seconds"`
 	Work        Work          `json:"work"`
 	WholeWork   Work          `json:"whole_work"`
+	Share       float64       `json:"share_of_product_rate"` // of Measured, useful FLOP over all seconds
 	Peak        int64         `json:"peak_bytes,omitempty"`
 	Planned     Predicted     `json:"planned"` // what sweep --dry-run says
 	Assumptions []string      `json:"assumptions"`
@@ -103,8 +104,8 @@ func standIns(part, whole *dsv4.Config) (map[int]int, error) {
 	return out, nil
 }
 
-// Extrapolate fills Schema, Kind, Kinds, Measured, Whole, Peak and the ratios from Samples,
-// Reading, Work, WholeWork and the plan's seconds.
+// Extrapolate fills Schema, Kind, Kinds, Measured, Whole, Share, Peak and the
+// ratios from Samples, Rates, Reading, Work, WholeWork and the plan's seconds.
 func (e *Extrapolation) Extrapolate(part, whole *dsv4.Config) error {
 	e.Schema, e.Kind = SchemaVersion, "extrapolation"
 	s, err := Median(e.Samples)
@@ -133,6 +134,9 @@ func (e *Extrapolation) Extrapolate(part, whole *dsv4.Config) error {
 	e.Measured, e.Whole = e.Measured.sum(), e.Whole.sum()
 	if math.Abs(e.Measured.Total-s.Seconds) > 1e-6*s.Seconds+1e-6 {
 		return fmt.Errorf("scaling: the parts take %g s together, the run %g", e.Measured.Total, s.Seconds)
+	}
+	if len(e.Rates) > 0 {
+		e.Share = float64(e.Work.FLOPs) / e.Measured.Total / e.Rates[0].FLOPs
 	}
 	e.Planned.MeasuredRatio, e.Planned.WholeRatio = e.Measured.Total/e.Planned.Measured, e.Whole.Total/e.Planned.Whole
 	return nil

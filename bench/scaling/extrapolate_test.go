@@ -49,7 +49,7 @@ func twoLayers() Sample {
 func TestExtrapolate(t *testing.T) {
 	part, whole := configs(t, 2, 3)
 	e := Extrapolation{Samples: []Sample{twoLayers()}, Reading: bench.Reading{Bytes: 8, Seconds: 4},
-		Work: Work{Source: 10}, WholeWork: Work{Source: 160}, Planned: Predicted{Measured: 100, Whole: 1000}}
+		Made: Made{Rates: []Rate{{FLOPs: 4}}}, Work: Work{Source: 10, FLOPs: 467}, WholeWork: Work{Source: 160}, Planned: Predicted{Measured: 100, Whole: 1000}}
 	if err := e.Extrapolate(part, whole); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestExtrapolate(t *testing.T) {
 	if e.Whole != w {
 		t.Errorf("the whole %+v, want %+v", e.Whole, w)
 	}
-	if e.Peak != 5 || e.Planned.MeasuredRatio != 0.58375 || math.Abs(e.Planned.WholeRatio-w.Total/1000) > 1e-12 {
+	if e.Peak != 5 || e.Share != 2 || e.Planned.MeasuredRatio != 0.58375 || math.Abs(e.Planned.WholeRatio-w.Total/1000) > 1e-12 {
 		t.Errorf("peak %d, plan %+v", e.Peak, e.Planned)
 	}
 }

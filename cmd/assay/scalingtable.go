@@ -65,11 +65,16 @@ func printGrowth(w io.Writer, what string, g *scaling.Growth, unit func(float64)
 	if math.IsNaN(g.Power.Error) {
 		exponent = fmt.Sprintf("%.3f, without an error", g.Power.Exponent)
 	}
+	sign := "+"
+	if g.Line.Slope < 0 {
+		sign = "-"
+	}
 	r2 := "undefined"
 	if !math.IsNaN(g.Line.R2) {
 		r2 = fmt.Sprintf("%.4f", g.Line.R2)
 	}
-	fmt.Fprintf(w, "%s grows as x to the %s; line %s + %s · x, R² %s (%d points)\n", what, exponent, unit(g.Line.Intercept), unit(g.Line.Slope), r2, g.Line.N)
+	fmt.Fprintf(w, "%s grows as x to the %s; line %s %s %s · x, R² %s (%d points)\n",
+		what, exponent, unit(g.Line.Intercept), sign, unit(math.Abs(g.Line.Slope)), r2, g.Line.N)
 }
 
 // printExtrapolation prints where the time goes, measured and for the whole.
@@ -101,6 +106,8 @@ func printExtrapolation(w io.Writer, e *scaling.Extrapolation) error {
 	fmt.Fprintf(t, "sweep --dry-run\t%.1f s\t%.1f s\t\n", e.Planned.Measured, e.Planned.Whole)
 	fmt.Fprintf(t, "ratio to it\t%.2f\t%.2f\t\n", e.Planned.MeasuredRatio, e.Planned.WholeRatio)
 	fmt.Fprintf(t, "TFLOP\t%.3f\t%.3f\t\n", float64(e.Work.FLOPs)/1e12, float64(e.WholeWork.FLOPs)/1e12)
+	fmt.Fprintf(t, "GFLOP/s\t%.1f\t%.1f\t\n", float64(e.Work.FLOPs)/1e9/e.Measured.Total, float64(e.WholeWork.FLOPs)/1e9/e.Whole.Total)
+	fmt.Fprintf(t, "share of a matrix product's\t%.0f %%\t\t\n", 100*e.Share)
 	fmt.Fprintf(t, "read\t%s\t%s\t\n", size(e.Work.Source), size(e.WholeWork.Source))
 	fmt.Fprintf(t, "memory planned\t%s\t%s\t\n", size(e.Work.Planned), size(e.WholeWork.Planned))
 	fmt.Fprintf(t, "memory at most\t%s\t\t\n", peak(e.Peak))

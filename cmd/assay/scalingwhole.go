@@ -51,12 +51,15 @@ func (o *scalingOptions) sweeps(ctx context.Context, e *scaling.Extrapolation, p
 		return err
 	}
 	var rates []scaling.Rate
-	for range o.repetitions {
+	for r := range o.repetitions + 1 { // before each and after the last
 		rate, err := measuredRate(o.threads())
 		if err != nil {
 			return err
 		}
 		rates = append(rates, rate)
+		if r == o.repetitions {
+			break
+		}
 		if err := o.sweepOnce(ctx, e, progress); err != nil {
 			return err
 		}
@@ -91,12 +94,14 @@ func (o *scalingOptions) sweepOnce(ctx context.Context, e *scaling.Extrapolation
 	return nil
 }
 
-// plans adds what sweep --dry-run says of the folder and of the whole model.
+// plans adds what sweep --dry-run says of the folder and of the whole model, at
+// the rates of the record.
 func (o *scalingOptions) plans(e *scaling.Extrapolation, part, whole *model) error {
 	here, err := thisMachine(&o.run)
 	if err != nil {
 		return err
 	}
+	here.rates.FLOPs, here.rates.Quantize = scoringShare*e.Rates[0].FLOPs, e.Rates[0].Quantize
 	for _, x := range []struct {
 		m       *model
 		seconds *float64
@@ -129,6 +134,6 @@ var assumptions = []string{
 
 var extrapolationNotes = []string{
 	"Seconds are those of the repetition with the median time; all samples are kept, with all parts.",
-	"quantizing has reading from memory, decoding and loading in it. planned is what assay sweep --dry-run predicts for the same texts, variants and memory, on rates of this machine.",
+	"quantizing has reading from memory, decoding and loading in it. planned is what assay sweep --dry-run predicts for the same texts, variants and memory, at the rates of this record.",
 	"peak_bytes is what the process had resident at most, mapped files among it; where it is missing, the system does not say.",
 }
