@@ -51,7 +51,12 @@ func (c *Checkpoint) sample() (string, error) {
 	if c.bytes > fingerprintWhole {
 		stride = c.bytes / fingerprintSamples
 		c.from.sparse(true)
-		defer c.from.sparse(false)
+		defer func() {
+			c.from.sparse(false)
+			for _, t := range c.tensors { // cached pages around the samples were mapped with them
+				c.from.release(t.Data)
+			}
+		}()
 	}
 	at, next := int64(0), int64(0) // bytes of all tensors before this one; the next sample
 	return c.identity("assay fingerprint 1\n", func(t tensor.Tensor, w hashWriter) {
