@@ -93,21 +93,6 @@ func random(n int) []float32 {
 	return x
 }
 
-func BenchmarkMatMul(b *testing.B) {
-	for _, f := range benchFormats {
-		for _, n := range []int{1, 12, 192, 1024} {
-			each(b, fmt.Sprintf("%s/n=%d", f.benchName(), n), func(b *testing.B, s *Set) {
-				m := zeros(f, 256, 256)
-				x, y, p := random(n*m.Cols), make([]float32, n*m.Rows), make([]float32, m.Cols*Panel)
-				for b.Loop() {
-					s.MatMul(&MatMul{W: m, To: m.Rows, X: x, LdX: m.Cols, Y: y, LdY: m.Rows, N: n, Panel: p})
-				}
-				rate(b, 2*float64(n*m.Rows*m.Cols), "GFLOP/s")
-			})
-		}
-	}
-}
-
 // matVecFormats are benchFormats and the other widths and groups.
 var matVecFormats = append(benchFormats[:len(benchFormats):len(benchFormats)],
 	Matrix{Kind: Affine, Bits: 8, Group: 128}, Matrix{Kind: Affine, Bits: 5, Group: 64}, Matrix{Kind: Affine, Bits: 4, Group: 64},
@@ -143,42 +128,6 @@ func benchMatVec(b *testing.B, s *Set, m *Matrix, threads int) {
 	x := s.Prepare(m, random(m.Cols), make([]float32, Prepared(m.Cols)))
 	for b.Loop() {
 		round(threads, func(i int) { s.MatVec(m, m.Rows*i/threads, m.Rows*(i+1)/threads, x, y) })
-	}
-}
-
-func BenchmarkAttend(b *testing.B) {
-	for _, d := range []int{128, 512} {
-		for _, n := range []int{131, 640} {
-			each(b, fmt.Sprintf("d=%d/keys=%d", d, n), func(b *testing.B, s *Set) {
-				a := Attend{Q: random(Panel * d), O: make([]float32, Panel*d), D: d, Scale: 0.1,
-					Sinks: make([]float32, Panel), Room: make([]float32, AttendRoom(d, n))}
-				a.Base[0] = random(n * d)
-				for l := range Panel {
-					a.Lane = append(a.Lane, int64(l*d))
-				}
-				for i := range n {
-					a.ID, a.See = append(a.ID, uint32(i)), append(a.See, ^uint32(0))
-				}
-				for b.Loop() {
-					s.Attend(&a)
-				}
-				rate(b, 4*float64(Panel*n*d), "GFLOP/s")
-			})
-		}
-	}
-}
-
-func BenchmarkIndexScores(b *testing.B) {
-	for _, n := range []int{256, 4096} {
-		each(b, fmt.Sprintf("blocks=%d", n), func(b *testing.B, s *Set) {
-			const m, heads, d = 32, 4, 64
-			q, w, keys := random(m*heads*d), random(m*heads), random(n*d)
-			out, room := make([]float32, m*n), make([]float32, IndexRoom(d))
-			for b.Loop() {
-				s.IndexScores(q, w, m, heads, d, keys, n, out, room)
-			}
-			rate(b, 2*float64(m*heads*d*n), "GFLOP/s")
-		})
 	}
 }
 

@@ -3,18 +3,18 @@
 // the matrix product, which must fit the set's registers: ROWS rows of WIDE
 // vectors of LANES floats; and includes this.
 #include "format.h"
-#include "quantize.h"
 
-typedef float vt __attribute__((vector_size(4 * LANES)));
 #define COLUMNS (LANES * WIDE) // of a tile
-#define SPLAT_T(x) ((vt){} + (x))
 
 #define STATIC static TARGET
 
+#include "lanes.h"
+#include "turn.h"
 #include "matmul.h"
 #include "matvec.h"
 #include "attend.h"
 #include "ops.h"
+#include "quantize.h"
 #include "limit.h"
 
 const struct kernels TABLE = {

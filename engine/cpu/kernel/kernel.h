@@ -60,7 +60,7 @@ struct kernels {
   // log_softmax in place.
   void (*log_softmax)(float *x, long n);
   void (*exp)(float *x, long n);
-  // quantize: groups of size weights, a multiple of 16 up to 128, one after the other, as
+  // quantize: groups of size weights, a multiple of 32 up to 128, one after the other, as
   // MLX's affine codes, scales and biases in BF16; even says that halves round to even (its
   // CPU rule) and not away from zero. 0 where a weight or a scale is not finite.
   int (*quantize)(const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *scales,

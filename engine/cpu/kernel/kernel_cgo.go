@@ -176,7 +176,7 @@ func (s *Set) Exp(x []float32) { C.call_exp(s.k, f32(x), C.long(len(x))) }
 // Quantize quantizes len(scales) groups of x as engine/affine does, by its GPU
 // rule or, where even, its CPU rule: codes of bits bits packed one group after
 // the other, scales and biases as BF16. len(x) is a multiple of len(scales) and
-// a group's size one of 16, up to 128. It returns false, and leaves the rest
+// a group's size one of 32, up to 128. It returns false, and leaves the rest
 // unspecified, where a weight is not finite or a group has no scale.
 func (s *Set) Quantize(bits int, even bool, x []float32, codes []byte, scales, biases []uint16) bool {
 	if len(scales) == 0 {

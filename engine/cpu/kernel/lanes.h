@@ -1,5 +1,5 @@
-// What the matrix-vector product asks of an instruction set: vectors of LANES
-// 32-bit lanes, and the few steps that compilers do not find by themselves.
+// What products ask of an instruction set: the few steps that compilers do not
+// find by themselves.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -7,9 +7,6 @@
 #endif
 
 #define NATIVE INLINE TARGET
-
-typedef int32_t vti __attribute__((vector_size(4 * LANES)));
-typedef uint32_t vtu __attribute__((vector_size(4 * LANES)));
 
 #define LANE(type, ...) ((type){__VA_ARGS__})
 #if LANES == 16
@@ -81,6 +78,28 @@ NATIVE void pick(const vt *v, const vti *i, vt *out) {
   *out = (vt){(*v)[(*i)[0]], (*v)[(*i)[1]], (*v)[(*i)[2]], (*v)[(*i)[3]]};
 #endif
 }
+
+// lesser and greater of each two lanes; at_most bounds whole numbers from above.
+#if LANES == 16
+#define LESSER(a, b) _mm512_min_ps((__m512)(a), (__m512)(b))
+#define GREATER(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
+#define AT_MOST(a, n) _mm512_min_epi32((__m512i)(a), _mm512_set1_epi32(n))
+#elif LANES == 8
+#define LESSER(a, b) _mm256_min_ps((__m256)(a), (__m256)(b))
+#define GREATER(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
+#define AT_MOST(a, n) _mm256_min_epi32((__m256i)(a), _mm256_set1_epi32(n))
+#elif defined(__aarch64__)
+#define LESSER(a, b) vminq_f32((float32x4_t)(a), (float32x4_t)(b))
+#define GREATER(a, b) vmaxq_f32((float32x4_t)(a), (float32x4_t)(b))
+#define AT_MOST(a, n) vminq_s32((int32x4_t)(a), vdupq_n_s32(n))
+#else
+#define LESSER(a, b) SELECT_T((a) < (b), a, b)
+#define GREATER(a, b) SELECT_T((a) > (b), a, b)
+#define AT_MOST(a, n) SELECT_T((a) < (n), a, (vti){} + (n))
+#endif
+NATIVE void lesser(const vt *a, const vt *b, vt *out) { *out = (vt)LESSER(*a, *b); }
+NATIVE void greater(const vt *a, const vt *b, vt *out) { *out = (vt)GREATER(*a, *b); }
+NATIVE void at_most(int n, vti *a) { *a = (vti)AT_MOST(*a, n); }
 
 // widen_halves turns LANES IEEE halves into floats, exactly.
 NATIVE void widen_halves(const uint16_t *h, vt *out) {

@@ -1,77 +1,19 @@
-// The matrix product: panels of weights are decoded, then multiplied tile by tile.
-
-// decode_rows makes a panel [cols, PANEL] of rows r .. r+PANEL-1 of w; rows
-// from r1 on are zero.
-INLINE void decode_rows(const struct matrix *w, int kind, int bits, long r, long r1, float *panel) {
-  long bytes = row_bytes(w), group = kind == K_AFFINE ? w->group : kind >= K_MXFP4 ? 32 : 16;
-  for (long half = 0; half < PANEL; half += 16) {
-    for (long c = 0; c < w->cols; c += group) {
-      float s[16], b[16];
-      for (int i = 0; i < 16; i++) {
-        s[i] = b[i] = 0;
-        if (r + half + i < r1) params(w, kind, r + half + i, c / group, s + i, b + i);
-      }
-      for (long k = c; k < c + group && k < w->cols; k += 16) {
-        vf t[16];
-        for (int i = 0; i < 16; i++) {
-          t[i] = SPLAT(0);
-          if (r + half + i >= r1) continue;
-          quants16(kind, bits, w->codes + (r + half + i) * bytes, k / 16, t + i);
-          if (kind == K_AFFINE) t[i] = t[i] * s[i] + b[i]; // the product is exact: 8 or 11 bits times 8
-          else if (kind >= K_MXFP4) t[i] = t[i] * s[i];
-        }
-        transpose(t);
-        for (int i = 0; i < 16; i++) STORE(panel + (k + i) * PANEL + half, t[i]);
-      }
-    }
-  }
-}
-
-// decode_all writes rows r .. r1-1 of w as floats.
-INLINE void decode_all(const struct matrix *w, int kind, int bits, long r, long r1, float *out) {
-  long bytes = row_bytes(w), group = kind == K_AFFINE ? w->group : kind >= K_MXFP4 ? 32 : 16;
-  for (; r < r1; r++)
-    for (long c = 0; c < w->cols; c += group) {
-      float s, b;
-      params(w, kind, r, c / group, &s, &b);
-      for (long k = c; k < c + group && k < w->cols; k += 16, out += 16) {
-        vf t;
-        quants16(kind, bits, w->codes + r * bytes, k / 16, &t);
-        if (kind == K_AFFINE) t = t * s + b; // the product is exact
-        else if (kind >= K_MXFP4) t = t * s;
-        STORE(out, t);
-      }
-    }
-}
-
-// BY_FORMAT calls f(w, kind, bits, ...) with kind and bits as constants.
-#define BY_FORMAT(f, ...) \
-  switch (w->kind == K_AFFINE ? 16 + w->bits : w->kind) { \
-  case K_F32: f(w, K_F32, 0, __VA_ARGS__); break; \
-  case K_BF16: f(w, K_BF16, 0, __VA_ARGS__); break; \
-  case K_MXFP4: f(w, K_MXFP4, 4, __VA_ARGS__); break; \
-  case K_MXFP8: f(w, K_MXFP8, 8, __VA_ARGS__); break; \
-  case 16 + 2: f(w, K_AFFINE, 2, __VA_ARGS__); break; \
-  case 16 + 3: f(w, K_AFFINE, 3, __VA_ARGS__); break; \
-  case 16 + 4: f(w, K_AFFINE, 4, __VA_ARGS__); break; \
-  case 16 + 5: f(w, K_AFFINE, 5, __VA_ARGS__); break; \
-  case 16 + 6: f(w, K_AFFINE, 6, __VA_ARGS__); break; \
-  default: f(w, K_AFFINE, 8, __VA_ARGS__); \
-  }
-
-STATIC void decode(const struct matrix *w, long r, long r1, float *out) { BY_FORMAT(decode_all, r, r1, out) }
-
-STATIC void decode_panel(const struct matrix *w, long r, long r1, float *panel) { BY_FORMAT(decode_rows, r, r1, panel) }
+// The matrix product: panels of weights are turned, then multiplied tile by tile.
 
 // tile: y[i][j] = Σ_k x[i][k]·panel[k][j] for m rows and COLUMNS columns, one
-// chain of fused multiply-adds an element.
-INLINE void tile(int m, const float *const *x, const float *panel, long cols, float *const *y) {
+// chain of fused multiply-adds an element; more says that y holds its beginning.
+INLINE void tile(int m, const float *const *x, const float *panel, long n, float *const *y, int more) {
   vt acc[ROWS][WIDE];
 #pragma GCC unroll 16
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < WIDE; j++) acc[i][j] = SPLAT_T(0);
-  for (long k = 0; k < cols; k++, panel += PANEL) {
+  if (more)
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+      for (int j = 0; j < WIDE; j++) acc[i][j] = LOAD(vt, y[i] + LANES * j);
+  for (long k = 0; k < n; k++, panel += PART) {
     vt p[WIDE];
 #pragma GCC unroll 4
     for (int j = 0; j < WIDE; j++) p[j] = LOAD(vt, panel + LANES * j);
@@ -88,44 +30,59 @@ INLINE void tile(int m, const float *const *x, const float *panel, long cols, fl
     for (int j = 0; j < WIDE; j++) STORE(y[i] + LANES * j, acc[i][j]);
 }
 
-STATIC void tile_full(const float *const *x, const float *p, long n, float *const *y) { tile(ROWS, x, p, n, y); }
-STATIC void tile_1(const float *const *x, const float *p, long n, float *const *y) { tile(1, x, p, n, y); }
-STATIC void tile_2(const float *const *x, const float *p, long n, float *const *y) { tile(2, x, p, n, y); }
-STATIC void tile_4(const float *const *x, const float *p, long n, float *const *y) { tile(4, x, p, n, y); }
+#define TILE_OF(name, m) \
+  STATIC void name(const float *const *x, const float *p, long n, float *const *y, int more) { tile(m, x, p, n, y, more); }
+TILE_OF(tile_full, ROWS)
+TILE_OF(tile_4, 4)
+TILE_OF(tile_2, 2)
+TILE_OF(tile_1, 1)
 
-// tiles runs a panel against n rows of x.
-INLINE void tiles(const float *const *x, long n, const float *panel, long cols, float *const *y) {
-  for (long j = 0; j < PANEL; j += COLUMNS) {
+// tiles multiplies m rows of x, at most ROWS, with the first wide rows of a panel
+// of n columns.
+STATIC void tiles(const float *const *x, long m, float *panel, long n, long wide, float *const *y, int more) {
+  for (long j = 0; j < wide; j += COLUMNS) {
+    const float *p = lane_of(panel, n, j);
     float *out[ROWS];
-    for (long t = 0; t < n;) {
-      long m = n - t >= ROWS ? ROWS : n - t >= 4 ? 4 : n - t >= 2 ? 2 : 1;
-      for (long i = 0; i < m; i++) out[i] = y[t + i] + j;
-      if (m == ROWS) tile_full(x + t, panel + j, cols, out);
-      else if (m == 4) tile_4(x + t, panel + j, cols, out);
-      else if (m == 2) tile_2(x + t, panel + j, cols, out);
-      else tile_1(x + t, panel + j, cols, out);
-      t += m;
+    long i = 0;
+    for (; i < m; i++) out[i] = y[i] + j;
+    if (m == ROWS) {
+      tile_full(x, p, n, out, more);
+      continue;
     }
+    for (i = 0; i + 4 <= m; i += 4) tile_4(x + i, p, n, out + i, more);
+    if (m & 2) tile_2(x + i, p, n, out + i, more), i += 2;
+    if (m & 1) tile_1(x + i, p, n, out + i, more);
   }
+}
+
+// edge_tiles is tiles for fewer than PANEL rows of a panel, beyond which y is
+// not the caller's.
+STATIC void edge_tiles(const float *const *x, long m, float *panel, long n, long wide, float *const *y, int more) {
+  float edge[ROWS][PANEL], *out[ROWS];
+  for (long i = 0; i < m; i++) {
+    out[i] = edge[i];
+    if (more) memcpy(edge[i], y[i], wide * 4);
+  }
+  tiles(x, m, panel, n, wide, out, more);
+  for (long i = 0; i < m; i++) memcpy(y[i], edge[i], wide * 4);
 }
 
 STATIC void matmul(const struct matrix *w, long r0, long r1, const float *x, long ldx, const int32_t *xidx, float *y,
                    long ldy, const int32_t *yidx, long n, float *panel) {
-  enum { BLOCK = 24 * ROWS };
-  for (long r = r0; r < r1; r += PANEL) {
-    decode_panel(w, r, r1, panel);
-    long wide = r1 - r < PANEL ? r1 - r : PANEL;
-    for (long t = 0; t < n; t += BLOCK) {
-      const float *xs[BLOCK];
-      float *ys[BLOCK], edge[BLOCK][PANEL];
-      long m = n - t < BLOCK ? n - t : BLOCK;
-      for (long i = 0; i < m; i++) {
-        xs[i] = x + (xidx ? xidx[t + i] : t + i) * ldx;
-        ys[i] = wide == PANEL ? y + (yidx ? yidx[t + i] : t + i) * ldy + r : edge[i];
+  for (long r = r0; r < r1; r += PANEL)
+    for (long c = 0; c < w->cols; c += CHUNK) {
+      long k = w->cols - c < CHUNK ? w->cols - c : CHUNK, wide = r1 - r < PANEL ? r1 - r : PANEL;
+      turn_panel(w, r, r1, c, k, panel);
+      for (long t = 0; t < n; t += ROWS) {
+        const float *xs[ROWS];
+        float *ys[ROWS];
+        long m = n - t < ROWS ? n - t : ROWS;
+        for (long i = 0; i < m; i++) {
+          xs[i] = x + (xidx ? xidx[t + i] : t + i) * ldx + c;
+          ys[i] = y + (yidx ? yidx[t + i] : t + i) * ldy + r;
+        }
+        if (wide == PANEL) tiles(xs, m, panel, k, wide, ys, c > 0);
+        else edge_tiles(xs, m, panel, k, wide, ys, c > 0);
       }
-      tiles(xs, m, panel, w->cols, ys);
-      if (wide < PANEL)
-        for (long i = 0; i < m; i++) memcpy(y + (yidx ? yidx[t + i] : t + i) * ldy + r, edge[i], wide * 4);
     }
-  }
 }

@@ -4,7 +4,6 @@
 // row, and the k-th codes of all lanes become floats together: masked where
 // they stand, converted, and multiplied with activations that prepare has put
 // into the same order and divided by what the place adds, a power of two.
-#include "lanes.h"
 
 // per_lane is how many codes a lane holds.
 INLINE int per_lane(int kind, int bits) {

@@ -185,18 +185,3 @@ STATIC void log_softmax(float *x, long n) {
   float lse = (float)(top + log(sum));
   for (i = 0; i < n; i++) x[i] -= lse;
 }
-
-STATIC int quantize(const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *s, uint16_t *z) {
-#define CASE(b) \
-  case b: return even ? quantize_groups(x, groups, size, b, 1, codes, s, z) : quantize_groups(x, groups, size, b, 0, codes, s, z)
-  switch (bits) {
-    CASE(2);
-    CASE(3);
-    CASE(4);
-    CASE(5);
-    CASE(6);
-    CASE(8);
-  }
-#undef CASE
-  return 0;
-}

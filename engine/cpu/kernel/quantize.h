@@ -1,130 +1,117 @@
 // MLX's affine quantizer; the rule stands in engine/affine/quantize.go, whose
-// code is the twin, bit for bit.
-#ifndef ASSAY_QUANTIZE_H
-#define ASSAY_QUANTIZE_H
-#include "vec.h"
+// code is the twin, bit for bit. A strip of groups is turned, so that each lane
+// quantizes and packs a group of its own.
 
-// vmin16 and vmax16 put the least, or the largest, of row i in lane i.
-INLINE void vmin16(vf r[16], vf *out) {
-  transpose(r);
-  *out = r[0];
-  for (int i = 1; i < 16; i++) *out = VMIN(*out, r[i]);
-}
-
-INLINE void vmax16(vf r[16], vf *out) {
-  transpose(r);
-  *out = r[0];
-  for (int i = 1; i < 16; i++) *out = VMAX(*out, r[i]);
-}
-
-// vround is to whole numbers: half to even, or half away from zero.
-INLINE void vround(int even, vf *x) {
-  vu sign = (vu)*x & 0x80000000u;
-  vf a = (vf)((vu)*x & 0x7fffffffu), r;
+// round_t is to whole numbers: half to even, or half away from zero.
+INLINE void round_t(int even, vt *x) {
+  vtu sign = (vtu)*x & 0x80000000u;
+  vt a = (vt)((vtu)*x & 0x7fffffffu), r;
   if (even) r = (a + 0x1p23f) - 0x1p23f;
-  else r = __builtin_convertvector(__builtin_convertvector(a + 0x1.fffffep-2f, vi), vf);
-  r = SELECT(a < 0x1p23f, r, a); // from 2^23 on all are whole
-  *x = (vf)((vu)r | sign);
+  else r = __builtin_convertvector(__builtin_convertvector(a + 0x1.fffffep-2f, vti), vt);
+  r = SELECT_T(a < 0x1p23f, r, a); // from 2^23 on all are whole
+  *x = (vt)((vtu)r | sign);
 }
 
-// vbf16 rounds to BF16, as the upper half of each lane's bits moved down.
-INLINE void vbf16(const vf *x, vu *out) {
-  vu u = (vu)*x;
+// upper rounds to BF16, as the upper half of each lane's bits moved down.
+INLINE void upper(const vt *x, vtu *out) {
+  vtu u = (vtu)*x;
   *out = (u + 0x7fff + (u >> 16 & 1)) >> 16;
 }
 
-// scales chooses scale and bias of 16 groups whose weights go from lo to hi. It
-// returns 0 unless all are finite and not 0, in BF16 too.
-INLINE int scales(int even, float n, vf lo, vf hi, float *s, float *z, uint16_t *bs, uint16_t *bz) {
-  if (!even) hi = VMAX(hi, SPLAT(0.0f));
-  vf step = VMAX((hi - lo) / n, SPLAT(1e-7f));
-  vf abs_lo = (vf)((vu)lo & 0x7fffffffu), abs_hi = (vf)((vu)hi & 0x7fffffffu);
-  vi neg = abs_lo > abs_hi;
-  vf edge = SELECT(neg, lo, hi);
-  step = SELECT(neg, step, -step);
-  vf q0 = edge / step;
-  vround(even, &q0);
-  vi whole = q0 != 0.0f;
-  vf scale = SELECT(whole, edge / q0, step), bias = SELECT(whole, edge, SPLAT(0.0f));
-  vu us, uz;
-  vbf16(&scale, &us);
-  vbf16(&bias, &uz);
-  vi ok = (hi - lo < INFINITY) & (scale != 0.0f) & ((us & 0x7fff) < 0x7f80) & ((uz & 0x7fff) < 0x7f80);
-  STORE(s, scale);
-  STORE(z, bias);
-  STORE(bs, __builtin_convertvector(us, vh));
-  STORE(bz, __builtin_convertvector(uz, vh));
-  int32_t all[16], good = -1;
-  STORE(all, ok);
-  for (int i = 0; i < 16; i++) good &= all[i];
-  return good;
+// scales chooses scale and bias of groups whose weights go from lo to hi, and
+// gives them in BF16 too. Lanes of ok are −1 where all are finite and not 0.
+NATIVE void scales(int even, float n, vt lo, vt hi, vt *s, vt *z, vtu *us, vtu *uz, vti *ok) {
+  const vt zero = SPLAT_T(0.0f), least = SPLAT_T(1e-7f);
+  if (!even) greater(&hi, &zero, &hi);
+  vt step = (hi - lo) / n;
+  greater(&step, &least, &step);
+  vt abs_lo = (vt)((vtu)lo & 0x7fffffffu), abs_hi = (vt)((vtu)hi & 0x7fffffffu);
+  vti neg = abs_lo > abs_hi;
+  vt edge = SELECT_T(neg, lo, hi);
+  step = SELECT_T(neg, step, -step);
+  vt q0 = edge / step;
+  round_t(even, &q0);
+  vti whole = q0 != 0.0f;
+  *s = SELECT_T(whole, edge / q0, step), *z = SELECT_T(whole, edge, zero);
+  upper(s, us);
+  upper(z, uz);
+  *ok = (hi - lo < INFINITY) & (*s != 0.0f) & (vti)((*us & 0x7fff) < 0x7f80) & (vti)((*uz & 0x7fff) < 0x7f80);
 }
 
-// pack writes eight codes of b bits, one a byte in q, as b bytes, low bits first.
-INLINE void pack(uint8_t *out, const uint8_t *q, int b) {
-  uint64_t x;
-  memcpy(&x, q, 8);
-  if (b < 8) {
-    uint64_t m = 0x00ff00ff00ff00ff;
-    x = (x & m) | (x >> 8 & m) << b;
-    m = 0x0000ffff0000ffff;
-    x = (x & m) | (x >> 16 & m) << 2 * b;
-    x = (x & 0xffffffff) | x >> 32 << 4 * b;
-  }
-  switch (b) { // a constant size compiles to stores
-  case 2: memcpy(out, &x, 2); break;
-  case 3: memcpy(out, &x, 3); break;
-  case 4: memcpy(out, &x, 4); break;
-  case 5: memcpy(out, &x, 5); break;
-  case 6: memcpy(out, &x, 6); break;
-  default: memcpy(out, &x, 8); break;
-  }
-}
-
-// quantize_groups is quantize for constant bits and rounding.
-INLINE int quantize_groups(const float *x, long groups, int size, int bits, int even, uint8_t *codes,
-                           uint16_t *out_s, uint16_t *out_z) {
+// pack_part packs the codes of 32 columns of a strip as words, one a lane.
+NATIVE void pack_part(const vt *x, int bits, int even, vt s, vt z, vtu *words) {
   const int most = (1 << bits) - 1;
-  vf bad = SPLAT(0.0f); // NaN where any weight is not finite
-  for (long g = 0; g < groups; g += 16) {
-    int count = groups - g < 16 ? groups - g : 16;
-    vf lo[16], hi[16];
-    for (int k = 0; k < 16; k++) {
-      const float *p = x + (g + (k < count ? k : count - 1)) * size;
-      lo[k] = hi[k] = LOAD(vf, p);
-      bad += lo[k] * 0.0f;
-      for (int i = 16; i < size; i += 16) {
-        vf v = LOAD(vf, p + i);
-        lo[k] = VMIN(lo[k], v);
-        hi[k] = VMAX(hi[k], v);
-        bad += v * 0.0f;
-      }
-    }
-    vf least, largest;
-    vmin16(lo, &least);
-    vmax16(hi, &largest);
-    float s[16], z[16];
-    uint16_t bs[16], bz[16];
-    if (!scales(even, most, least, largest, s, z, bs, bz)) return 0;
-    memcpy(out_s + g, bs, 2 * count);
-    memcpy(out_z + g, bz, 2 * count);
-    for (int k = 0; k < count; k++) {
-      const float *p = x + (g + k) * size;
-      uint8_t q[128], *to = codes + (g + k) * (size / 8) * bits;
-      for (int i = 0; i < size; i += 16) {
-        vf r = (LOAD(vf, p + i) - z[k]) / s[k];
-        vi c;
-        if (even) c = (vi)(r + 12582912.0f) - 0x4b400000; // 1.5·2^23
-        else c = __builtin_convertvector(r + 0x1.fffffep-2f, vi);
-        vi high = c > most;
-        c = (high & most) | (~high & c);
-        STORE(q + i, __builtin_convertvector(c, vb));
-      }
-      for (int i = 0; i < size; i += 8) pack(to + i / 8 * bits, q + i, bits);
-    }
+#pragma GCC unroll 8
+  for (int k = 0; k < bits; k++) words[k] = (vtu){};
+#pragma GCC unroll 32
+  for (int i = 0; i < 32; i++) {
+    const int k = i * bits / 32, low = i * bits % 32;
+    vt r = (x[i] - z) / s;
+    vti c;
+    if (even) c = (vti)(r + 12582912.0f) - 0x4b400000; // 1.5·2^23
+    else c = __builtin_convertvector(r + 0x1.fffffep-2f, vti);
+    at_most(most, &c);
+    words[k] |= (vtu)c << low;
+    if (low + bits > 32) words[k + 1] |= (vtu)c >> (32 - low);
   }
-  float sum = vsum(&bad);
-  return sum == 0;
 }
 
-#endif
+// quantize_strip quantizes n groups of size weights, at most LANES. It returns 0
+// unless all is finite.
+NATIVE int quantize_strip(const float *x, long n, int size, int bits, int even, uint8_t *codes, uint16_t *s, uint16_t *z) {
+  const int bytes = size / 8 * bits;
+  const uint8_t *row[LANES];
+  vt w[128], lo = SPLAT_T(INFINITY), hi = -lo, bad = SPLAT_T(0.0f), scale, bias;
+  vtu words[32 + 3] = {}, us, uz;
+  for (int l = 0; l < LANES; l++) row[l] = (const uint8_t *)(x + (l < n ? l : n - 1) * size);
+  for (int c = 0; c < size; c += 4) {
+    vtu d[4];
+    turn_in(row, 4 * c, d);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+      vt v = w[c + k] = (vt)d[k];
+      lesser(&lo, &v, &lo);
+      greater(&hi, &v, &hi);
+      bad += v * 0.0f; // NaN where a weight is not finite
+    }
+  }
+  vti ok;
+  scales(even, (1 << bits) - 1, lo, hi, &scale, &bias, &us, &uz, &ok);
+  ok &= bad == 0.0f;
+  int good = 1;
+  for (int l = 0; l < n; l++) good &= ok[l], s[l] = us[l], z[l] = uz[l];
+  if (!good) return 0;
+  for (int c = 0; c < size; c += 32) pack_part(w + c, bits, even, scale, bias, words + c / 32 * bits);
+  for (int k = 0; k < bytes; k += 16) {
+    uint8_t back[LANES][16];
+    float *to[LANES];
+    int whole = bytes - k >= 16;
+    for (int l = 0; l < LANES; l++) to[l] = (float *)(whole && l < n ? codes + l * bytes + k : back[l]);
+    turn_out(to, words + k / 4);
+    for (int l = 0; l < n && !whole; l++) memcpy(codes + l * bytes + k, back[l], bytes - k);
+  }
+  return 1;
+}
+
+NATIVE int quantize_groups(const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *s, uint16_t *z) {
+  for (long g = 0; g < groups; g += LANES)
+    if (!quantize_strip(x + g * size, groups - g < LANES ? groups - g : LANES, size, bits, even,
+                        codes + g * (size / 8 * bits), s + g, z + g))
+      return 0;
+  return 1;
+}
+
+STATIC int quantize(const float *x, long groups, int size, int bits, int even, uint8_t *codes, uint16_t *s, uint16_t *z) {
+#define CASE(b) \
+  case b: return even ? quantize_groups(x, groups, size, b, 1, codes, s, z) : quantize_groups(x, groups, size, b, 0, codes, s, z)
+  switch (bits) {
+    CASE(2);
+    CASE(3);
+    CASE(4);
+    CASE(5);
+    CASE(6);
+    CASE(8);
+  }
+#undef CASE
+  return 0;
+}
