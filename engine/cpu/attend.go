@@ -46,6 +46,11 @@ func (o *ops) Attend(b *dsv4.Batch, a *dsv4.Attention, q, kv, picks, out dsv4.Ar
 	if picks != nil {
 		at.picks = picks.(ints)
 	}
+	if b.Decode {
+		at.token(b.Spans[0])
+		o.remember(b.Spans[0], at.kv)
+		return
+	}
 	heads := o.c.NumAttentionHeads
 	per := max(kernel.Panel/heads, 1) // queries of a panel
 	for _, s := range b.Spans {
@@ -82,10 +87,7 @@ func (at *attention) group(worker int, s dsv4.Span, from, to int) {
 	heads, d := c.NumAttentionHeads, c.HeadDim
 	lanes := min((to-from)*heads, kernel.Panel)
 	k := kernel.Attend{Q: at.q, O: at.out, D: d, Scale: float32(1 / math.Sqrt(float64(d)))}
-	k.Base[0], k.Base[1] = s.State.Window.(floats), at.kv
-	if s.State.Main != nil {
-		k.Base[2] = s.State.Main.Entries.(floats)
-	}
+	at.bases(&k, s)
 	at.keys(&k, s, from, to, min(heads, kernel.Panel))
 	k.Room = at.o.scratch(worker, kernel.AttendRoom(d, len(k.ID)))
 	sinks := at.a.Sinks.(vector)
@@ -101,6 +103,56 @@ func (at *attention) group(worker int, s dsv4.Span, from, to int) {
 		for h := range heads {
 			at.a.Rope.(*rope).rotate(at.out[((s.From+t)*heads+h)*d:][:d], s.Pos+t, true)
 		}
+	}
+}
+
+// tokenHeads is how many heads of one token are worth waking a thread for, and
+// what the kernel works on at once.
+const tokenHeads = 4
+
+// token attends from a single token: every head sees every key.
+func (at *attention) token(s dsv4.Span) {
+	o, heads, d := at.o, at.o.c.NumAttentionHeads, at.o.c.HeadDim
+	all := kernel.Attend{Q: at.q, O: at.out, D: d, Scale: float32(1 / math.Sqrt(float64(d))), ID: o.ids[:0]}
+	at.bases(&all, s)
+	first := max(s.Pos-o.c.SlidingWindow+1, 0)
+	for p := first; p < s.Pos; p++ {
+		all.ID = append(all.ID, uint32(p%o.c.SlidingWindow))
+	}
+	all.ID = append(all.ID, 1<<kernel.RowBits|uint32(s.From))
+	if at.a.Ratio != 0 && at.picks == nil {
+		for e := range (s.Pos + 1) / at.a.Ratio {
+			all.ID = append(all.ID, 2<<kernel.RowBits|uint32(e))
+		}
+	} else if at.a.Ratio != 0 {
+		for _, e := range at.picks[:o.c.IndexTopK] {
+			if e >= 0 {
+				all.ID = append(all.ID, 2<<kernel.RowBits|uint32(e))
+			}
+		}
+	}
+	o.ids, o.lanes = all.ID, o.lanes[:0]
+	for h := range heads {
+		o.lanes = append(o.lanes, int64(h*d))
+	}
+	pieces := min((heads+tokenHeads-1)/tokenHeads, 4*o.pool.n)
+	o.pool.each(pieces, func(worker, i int) {
+		from, to := heads*i/pieces, heads*(i+1)/pieces
+		k := all
+		k.Lane, k.Sinks = o.lanes[from:to], at.a.Sinks.(vector)[from:to]
+		k.Room = o.scratch(worker, kernel.AttendRoom(d, len(k.ID)))
+		o.k.AttendAll(&k)
+		for h := from; h < to; h++ {
+			at.a.Rope.(*rope).rotate(at.out[h*d:][:d], s.Pos, true)
+		}
+	})
+}
+
+// bases tells k where a span's keys lie.
+func (at *attention) bases(k *kernel.Attend, s dsv4.Span) {
+	k.Base[0], k.Base[1] = s.State.Window.(floats), at.kv
+	if s.State.Main != nil {
+		k.Base[2] = s.State.Main.Entries.(floats)
 	}
 }
 

@@ -55,6 +55,42 @@ func TestAttend(t *testing.T) {
 	}
 }
 
+// TestAttendAll holds one token's attention against the same bounds, which count
+// roundings in any order.
+func TestAttendAll(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 9))
+	all := twins(t)
+	for _, lanes := range []int{1, 2, 3, 4, 5, 8, 31, 64} {
+		for _, shape := range [][2]int{{16, 1}, {32, 2}, {48, 3}, {80, 37}, {128, 192}, {512, 13}, {64, 5}} {
+			d, n := shape[0], shape[1]
+			a := attendCase(rng, lanes, d, n)
+			for i := range a.See {
+				a.See[i] = ^uint32(0)
+			}
+			// attend64 has a bit for each of up to 32 lanes.
+			want, bound := make([]float64, lanes*d), make([]float64, lanes*d)
+			for from := 0; from < lanes; from += kernel.Panel {
+				part := a
+				to := min(from+kernel.Panel, lanes)
+				part.Lane, part.Sinks = a.Lane[from:to], a.Sinks[from:to]
+				w, b := attend64(part)
+				for i := range w {
+					want[i], bound[i] = want[i]+w[i], bound[i]+b[i]
+				}
+			}
+			a.See = nil
+			for _, k := range all {
+				b := a
+				b.O, b.Room = poison(lanes*d), poison(kernel.AttendRoom(d, n))
+				k.AttendAll(&b)
+				for i, got := range b.O {
+					within(t, fmt.Sprintf("%s, %d lanes, %d keys of %d, output %d", k.Name(), lanes, n, d, i), got, want[i], bound[i])
+				}
+			}
+		}
+	}
+}
+
 // attend64 is attention in float64, with its bounds.
 func attend64(a kernel.Attend) (o, bound []float64) {
 	o, bound = make([]float64, len(a.Q)), make([]float64, len(a.Q))
@@ -144,6 +180,11 @@ func TestIndexScores(t *testing.T) {
 			k.IndexScores(q, w, m, heads, d, keys, n, out, poison(kernel.IndexRoom(d)))
 			for i, got := range out {
 				within(t, fmt.Sprintf("%s, %v, score %d", k.Name(), shape, i), got, want[i], bound[i])
+			}
+			out = poison(n)
+			k.IndexOne(q[:heads*d], w[:heads], heads, d, keys, n, out)
+			for i, got := range out {
+				within(t, fmt.Sprintf("%s, %v, score %d of one query", k.Name(), shape, i), got, want[i], bound[i])
 			}
 		}
 	}

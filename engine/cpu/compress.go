@@ -93,6 +93,10 @@ func (o *ops) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
 	heads, d, topk := o.c.IndexNHeads, o.c.IndexHeadDim, o.c.IndexTopK
 	const ratio = dsv4.OverlapRatio
 	scale := float32(1 / math.Sqrt(float64(heads*d)))
+	if b.Decode {
+		o.selectOne(b.Spans[0], qs, ws, scale, ps[:topk])
+		return
+	}
 	for _, s := range b.Spans {
 		keys := s.State.Index.Entries.(floats)
 		o.pool.each((s.Len+selectTokens-1)/selectTokens, func(worker, i int) {
@@ -115,6 +119,26 @@ func (o *ops) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
 		})
 	}
 }
+
+// selectOne picks the blocks of a decoded token.
+func (o *ops) selectOne(s dsv4.Span, q, w []float32, scale float32, picks []int32) {
+	heads, d, n := o.c.IndexNHeads, o.c.IndexHeadDim, (s.Pos+1)/dsv4.OverlapRatio
+	room := grow(&o.shared, heads+2*n)
+	weights, scores, order := room[:heads], room[heads:][:n], room[heads+n:]
+	if n > len(picks) {
+		for i, v := range w[:heads] {
+			weights[i] = v * scale
+		}
+		keys := s.State.Index.Entries.(floats)
+		o.pool.ranges(n, selectBlocks, func(_, from, to int) {
+			o.k.IndexOne(q, weights, heads, d, keys[from*d:], to-from, scores[from:to])
+		})
+	}
+	topBlocks(picks, scores, order)
+}
+
+// selectBlocks is how many blocks of a decoded token are worth waking a thread for.
+const selectBlocks = 512
 
 // topBlocks writes to picks the indices of the len(picks) largest scores, ties
 // to the lower index, in ascending order, then −1. A NaN ranks first, so that

@@ -46,6 +46,8 @@ type kernels interface {
 	MatVec(w *kernel.Matrix, from, to int, x, y []float32)
 	Attend(*kernel.Attend)
 	IndexScores(q, w []float32, m, heads, d int, keys []float32, n int, out, room []float32)
+	AttendAll(*kernel.Attend)
+	IndexOne(q, w []float32, heads, d int, keys []float32, n int, out []float32)
 	Pool(values, gates []float32, rows []int64, ringValues, ringGates, out []float32)
 	Norm(x, w, y []float32, eps float32)
 	SumSquares(x []float32) float32

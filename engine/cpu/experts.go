@@ -69,19 +69,19 @@ func routeWeights(w, s []float32, picks []int32, factor float64) {
 // Experts runs each expert on the tokens that picked it, and adds up.
 func (o *ops) Experts(b *dsv4.Batch, x *dsv4.Experts, u, picks, weights, y dsv4.Array) {
 	f := feed{
-		o: o, decode: b.Decode, routed: x.Routed.(experts),
+		o: o, routed: x.Routed.(experts),
 		shared: [3]*matrix{x.Shared.W1.(*matrix), x.Shared.W3.(*matrix), x.Shared.W2.(*matrix)},
 		u:      u.(floats), weights: weights.(floats), y: y.(floats),
 	}
 	t, k, d := len(b.Tokens), o.c.NumExpertsPerTok, o.c.HiddenSize
+	if b.Decode {
+		f.token(picks.(ints)[:k])
+		return
+	}
 	f.parts = grow(&o.shared, t*k*d)
 	f.sort(picks.(ints)[:t*k])
-	if b.Decode {
-		o.pool.each(len(f.lists)+1, func(worker, i int) { f.expert(worker, i-1) })
-	} else {
-		f.sharedExpert(t)
-		o.pool.each(len(f.lists), func(worker, i int) { f.expert(worker, i) })
-	}
+	f.sharedExpert(t)
+	o.pool.each(len(f.lists), func(worker, i int) { f.expert(worker, i) })
 	o.pool.ranges(t, 64, func(_, from, to int) {
 		for i := from; i < to; i++ {
 			row := f.y[i*d:][:d] // holds the shared expert's part, which is added last
@@ -99,7 +99,6 @@ func (o *ops) Experts(b *dsv4.Batch, x *dsv4.Experts, u, picks, weights, y dsv4.
 // feed is one call of Experts.
 type feed struct {
 	o       *ops
-	decode  bool
 	routed  experts
 	shared  [3]*matrix
 	u       []float32
@@ -147,12 +146,8 @@ func (f *feed) sharedExpert(t int) {
 	f.o.product(false, &f.shared[2].Matrix, g, f.y, t)
 }
 
-// expert runs list i on one thread, or the shared expert if i is −1.
+// expert runs list i on one thread.
 func (f *feed) expert(worker, i int) {
-	if f.decode {
-		f.expertDecode(worker, i)
-		return
-	}
 	l := f.lists[i]
 	w := f.routed[l.expert]
 	n, wide, d := len(l.tokens), w[0].Rows, w[0].Cols
@@ -169,28 +164,37 @@ func (f *feed) expert(worker, i int) {
 	f.o.k.MatMul(&kernel.MatMul{W: &w[2].Matrix, To: d, X: g, LdX: wide, Y: f.parts, LdY: d, YIdx: l.out, N: n, Panel: panel})
 }
 
-// expertDecode is expert for one token, who may have picked an expert twice.
-func (f *feed) expertDecode(worker, i int) {
-	if i < 0 {
-		f.feedOne(worker, f.shared, 1, f.y)
-		return
+// token runs the experts that one token picked, one perhaps twice, and the shared
+// expert after them: all gate and up projections together, then all down
+// projections, then the sum.
+func (f *feed) token(picks []int32) {
+	o, n, d, wide := f.o, len(picks)+1, f.o.c.HiddenSize, f.shared[0].Rows
+	for _, e := range picks {
+		wide = max(wide, f.routed[e][0].Rows)
 	}
-	l := f.lists[i]
-	for _, at := range l.out {
-		f.feedOne(worker, f.routed[l.expert], f.weights[at], f.parts[int(at)*f.o.c.HiddenSize:])
+	room := grow(&o.shared, n*(2*wide+d+1))
+	gates, ups, parts, ones := room[:n*wide], room[n*wide:][:n*wide], room[2*n*wide:][:n*d], room[n*(2*wide+d):]
+	expert := func(i int) (*[3]*matrix, float32) {
+		if i == len(picks) {
+			return &f.shared, 1
+		}
+		return &f.routed[picks[i]], f.weights[i]
 	}
-}
-
-// feedOne runs one expert on one token.
-func (f *feed) feedOne(worker int, w [3]*matrix, weight float32, out []float32) {
-	wide, d := w[0].Rows, w[0].Cols
-	room := f.o.scratch(worker, 2*wide+kernel.Prepared(max(wide, d)))
-	g, up, prepared := room[:wide], room[wide:2*wide], room[2*wide:]
-	product := func(m *matrix, x, y []float32) {
-		f.o.k.MatVec(&m.Matrix, 0, m.Rows, f.o.k.Prepare(&m.Matrix, x, prepared), y)
+	o.begin()
+	for i := range n {
+		w, _ := expert(i)
+		o.add(&w[0].Matrix, 0, w[0].Rows, o.prepare(&w[0].Matrix, f.u[:d]), gates[i*wide:])
+		o.add(&w[1].Matrix, 0, w[1].Rows, o.prepare(&w[1].Matrix, f.u[:d]), ups[i*wide:])
 	}
-	product(w[0], f.u[:d], g)
-	product(w[1], f.u[:d], up)
-	f.o.k.SwiGLU(g, up, float32(f.o.c.SwigluLimit), weight)
-	product(w[2], g, out)
+	o.run()
+	o.begin()
+	for i := range n {
+		w, weight := expert(i)
+		g := gates[i*wide:][:w[0].Rows]
+		o.k.SwiGLU(g, ups[i*wide:][:len(g)], float32(o.c.SwigluLimit), weight)
+		o.add(&w[2].Matrix, 0, d, o.prepare(&w[2].Matrix, g), parts[i*d:])
+		ones[i] = 1
+	}
+	o.run()
+	o.k.Mix(ones[:n], parts, f.y[:d])
 }

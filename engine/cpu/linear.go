@@ -39,12 +39,16 @@ func (o *ops) product(decode bool, w *kernel.Matrix, x, y []float32, n int) {
 func (o *ops) GroupLinear(b *dsv4.Batch, w dsv4.Weight, groups int, x, y dsv4.Array) {
 	m, in, out := w.(*matrix), x.(floats), y.(floats)
 	rows := m.Rows / groups
+	if b.Decode {
+		o.begin()
+		for g := range groups {
+			o.add(&m.Matrix, g*rows, (g+1)*rows, o.prepare(&m.Matrix, in[g*m.Cols:][:m.Cols]), out)
+		}
+		o.run()
+		return
+	}
 	for g := range groups {
 		part := rowsOf(&m.Matrix, g*rows, rows)
-		if b.Decode {
-			o.matvec(&part, in[g*m.Cols:][:m.Cols], out[g*rows:][:rows])
-			continue
-		}
 		o.matmul(kernel.MatMul{W: &part, To: rows, X: in[g*m.Cols:], LdX: groups * m.Cols,
 			Y: out[g*rows:], LdY: groups * rows, N: len(b.Tokens)})
 	}
@@ -82,20 +86,6 @@ func (o *ops) matmul(a kernel.MatMul) {
 		part.Panel = o.scratch(worker, a.W.Cols*kernel.Panel)
 		o.k.MatMul(&part)
 	})
-}
-
-// matvecWeights is how many weights are worth waking a thread for.
-const matvecWeights = 1 << 16
-
-// matvec is y = w·x for one x.
-func (o *ops) matvec(w *kernel.Matrix, x, y []float32) {
-	x = o.k.Prepare(w, x, grow(&o.activations, kernel.Prepared(w.Cols)))
-	least := max(matvecWeights/w.Cols, 1)
-	if o.pool.n == 1 || w.Rows <= least {
-		o.k.MatVec(w, 0, w.Rows, x, y)
-		return
-	}
-	o.pool.ranges(w.Rows, least, func(_, from, to int) { o.k.MatVec(w, from, to, x, y) })
 }
 
 // decodeRow writes one row of w as float32.

@@ -85,19 +85,21 @@ func attentionNonFinite(t *testing.T, what string, k kernels, bad float32) {
 		for i := range a.See {
 			a.See[i] |= 1 << 3
 		}
-		run := func(a kernel.Attend) []float32 {
-			a.O, a.Room = make([]float32, lanes*d), poison(kernel.AttendRoom(d, n))
-			k.Attend(&a)
-			return a.O[a.Lane[3]:][:d] // of lane 3
-		}
-		key := a
-		row := int(a.ID[2]&kernel.RowMask) * d
-		key.Base[a.ID[2]>>kernel.RowBits] = with(a.Base[a.ID[2]>>kernel.RowBits], row+at, bad)
-		checkNone(t, what+", key", run(key)[at])
-		if bad != bad {
-			query := a
-			query.Q = with(a.Q, int(a.Lane[3])+at, bad)
-			checkNone(t, what+", query", run(query)...)
+		for name, attend := range map[string]func(*kernel.Attend){"": k.Attend, " of one token": k.AttendAll} {
+			run := func(a kernel.Attend) []float32 {
+				a.O, a.Room = make([]float32, lanes*d), poison(kernel.AttendRoom(d, n))
+				attend(&a)
+				return a.O[a.Lane[3]:][:d] // of lane 3
+			}
+			key := a
+			row := int(a.ID[2]&kernel.RowMask) * d
+			key.Base[a.ID[2]>>kernel.RowBits] = with(a.Base[a.ID[2]>>kernel.RowBits], row+at, bad)
+			checkNone(t, what+", key"+name, run(key)[at])
+			if bad != bad {
+				query := a
+				query.Q = with(a.Q, int(a.Lane[3])+at, bad)
+				checkNone(t, what+", query"+name, run(query)...)
+			}
 		}
 
 		q, w, keys := noise(rng, 3*d), noise(rng, 3), noise(rng, n*d)
@@ -108,6 +110,10 @@ func attentionNonFinite(t *testing.T, what string, k kernels, bad float32) {
 			checkNone(t, what+", index query", scores...)
 			k.IndexScores(q, w, 1, 3, d, with(keys, 4*d+at, bad), n, scores, room)
 			checkNone(t, what+", index key", scores[4])
+			k.IndexOne(with(q, d+at, bad), w, 3, d, keys, n, scores)
+			checkNone(t, what+", index query of one", scores...)
+			k.IndexOne(q, w, 3, d, with(keys, 4*d+at, bad), n, scores)
+			checkNone(t, what+", index key of one", scores[4])
 		}
 		k.IndexScores(q, with(w, 1, bad), 1, 3, d, keys, n, scores, room)
 		for b, s := range scores {

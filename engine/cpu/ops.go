@@ -21,11 +21,13 @@ type ops struct {
 	opt  dsv4.Options
 	k    kernels
 	pool *pool
-	// Scratch: of each worker, of the operation as a whole, and of the prepared
-	// activations that a matrix-vector product inside it needs.
-	room        [][]float32
-	shared      []float32
-	activations []float32
+	// Scratch: of each worker, of the operation as a whole, and of the
+	// matrix-vector products inside it.
+	room     [][]float32
+	shared   []float32
+	products matvecs
+	ids      []uint32 // a decoded token's keys
+	lanes    []int64
 }
 
 func newOps(b *Backend, c *dsv4.Config) *ops {

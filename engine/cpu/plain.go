@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 
 	"assay/engine/affine"
 	"assay/engine/cpu/kernel"
@@ -138,6 +139,16 @@ func (plain) Attend(a *kernel.Attend) {
 	}
 }
 
+// AttendAll: Attend where every lane sees every key.
+func (p plain) AttendAll(a *kernel.Attend) {
+	all := *a
+	all.See = slices.Repeat([]uint32{1}, len(a.ID))
+	for l := range a.Lane {
+		all.Lane, all.Sinks = a.Lane[l:l+1], a.Sinks[l:l+1]
+		p.Attend(&all)
+	}
+}
+
 func exp32(x float32) float32 { return float32(math.Exp(float64(x))) }
 
 // IndexScores: Σ_h w_h·max(0, q_h·κ).
@@ -152,6 +163,11 @@ func (plain) IndexScores(q, w []float32, m, heads, d int, keys []float32, n int,
 			out[i*n+b] = s
 		}
 	}
+}
+
+// IndexOne: IndexScores of one query.
+func (p plain) IndexOne(q, w []float32, heads, d int, keys []float32, n int, out []float32) {
+	p.IndexScores(q, w, 1, heads, d, keys, n, out, nil)
 }
 
 // Pool: each channel's softmax over the rows' gates weighs their values.

@@ -73,7 +73,9 @@ func limit(b *testing.B, each float64, unit string, most float64) {
 var (
 	limits        sync.Map
 	peakFLOPS     = func(threads int) float64 { return measured(threads, PeakFLOPS) }
-	readBandwidth = func(threads int) float64 { return measured(-threads, func(int) float64 { return ReadBandwidth(threads) }) }
+	readBandwidth = func(threads int) float64 {
+		return measured(-threads, func(int) float64 { return ReadBandwidth(threads) })
+	}
 )
 
 func measured(key int, f func(int) float64) float64 {

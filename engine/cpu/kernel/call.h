@@ -50,6 +50,17 @@ static inline void call_attend(const struct kernels *k, const float *q, const in
   k->attend(q, lane, lanes, d, base, ids, see, n, sinks, scale, o, room);
 }
 
+static inline void call_attend_all(const struct kernels *k, const float *q, const int64_t *lane, long lanes, long d,
+                                   const float *b0, const float *b1, const float *b2, const uint32_t *ids, long n,
+                                   const float *sinks, float scale, float *o, float *room) {
+  const float *base[3] = {b0, b1, b2};
+  k->attend_all(q, lane, lanes, d, base, ids, n, sinks, scale, o, room);
+}
+
+static inline void call_index_one(const struct kernels *k, const float *q, const float *w, long heads, long d, const float *keys, long n, float *out) {
+  k->index_one(q, w, heads, d, keys, n, out);
+}
+
 static inline void call_norm(const struct kernels *k, const float *x, const float *w, float *y, long n, float eps) {
   k->norm(x, w, y, n, eps);
 }

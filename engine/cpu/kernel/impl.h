@@ -13,11 +13,12 @@
 #include "matmul.h"
 #include "matvec.h"
 #include "attend.h"
+#include "token.h"
 #include "ops.h"
 #include "quantize.h"
 #include "limit.h"
 
 const struct kernels TABLE = {
-  NAME, matmul, prepare, matvec, attend, index_scores, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize, decode,
+  NAME, matmul, prepare, matvec, attend, index_scores, attend_all, index_one, pool, norm, sum_squares, mix, remix, sinkhorn, swiglu, log_softmax, exps, quantize, decode,
   read_all, multiply, PEAK_CHAINS * LANES,
 };

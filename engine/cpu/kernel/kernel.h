@@ -41,6 +41,12 @@ struct kernels {
   // index_scores: out[i*n + b] = Σ_h w[i,h]·max(0, q[i,h]·keys[b]) for queries i < m.
   void (*index_scores)(const float *q, const float *w, long m, long heads, long d, const float *keys, long n,
                        float *out, float *room);
+  // attend_all: attend of one token: any number of lanes, all of which see all n >= 1 keys.
+  // Sums are in an order of their own.
+  void (*attend_all)(const float *q, const int64_t *lane, long lanes, long d, const float *const base[3],
+                     const uint32_t *ids, long n, const float *sinks, float scale, float *o, float *room);
+  // index_one: index_scores of one query, with sums in an order of their own.
+  void (*index_one)(const float *q, const float *w, long heads, long d, const float *keys, long n, float *out);
   // pool: out[c] = Σ_i softmax_i(gates_i[c])·values_i[c]; row i at offset rows[i] of the bases.
   void (*pool)(const float *values, const float *gates, const int64_t *rows, const float *ring_values,
                const float *ring_gates, long n, long width, float *out);

@@ -16,6 +16,10 @@ package kernel
 // #cgo nocallback call_read
 // #cgo noescape call_attend
 // #cgo nocallback call_attend
+// #cgo noescape call_attend_all
+// #cgo nocallback call_attend_all
+// #cgo noescape call_index_one
+// #cgo nocallback call_index_one
 // #cgo noescape call_index_scores
 // #cgo nocallback call_index_scores
 // #cgo noescape call_pool
@@ -119,6 +123,20 @@ func (s *Set) multiply(n int) int {
 func (s *Set) Attend(a *Attend) {
 	C.call_attend(s.k, f32(a.Q), i64(a.Lane), C.int(len(a.Lane)), C.long(a.D), f32(a.Base[0]), f32(a.Base[1]), f32(a.Base[2]),
 		u32(a.ID), u32(a.See), C.long(len(a.ID)), f32(a.Sinks), C.float(a.Scale), f32(a.O), f32(a.Room))
+}
+
+// AttendAll runs a as if every lane saw every key, of which there is one at
+// least: See is not read, and Lane has any length. Sums are in an order of their
+// own, which suits few lanes.
+func (s *Set) AttendAll(a *Attend) {
+	C.call_attend_all(s.k, f32(a.Q), i64(a.Lane), C.long(len(a.Lane)), C.long(a.D), f32(a.Base[0]), f32(a.Base[1]), f32(a.Base[2]),
+		u32(a.ID), C.long(len(a.ID)), f32(a.Sinks), C.float(a.Scale), f32(a.O), f32(a.Room))
+}
+
+// IndexOne is IndexScores of one query, with sums in an order of their own, which
+// suits few heads.
+func (s *Set) IndexOne(q, w []float32, heads, d int, keys []float32, n int, out []float32) {
+	C.call_index_one(s.k, f32(q), f32(w), C.long(heads), C.long(d), f32(keys), C.long(n), f32(out))
 }
 
 // IndexScores computes out[i·n + b] = Σ_h w[i,h]·max(0, q[i,h]·keys[b]) for m

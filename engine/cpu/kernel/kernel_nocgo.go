@@ -27,11 +27,13 @@ func (*Set) Attend(*Attend)                                 { panic(none) }
 func (*Set) IndexScores(_, _ []float32, _, _, _ int, _ []float32, _ int, _, _ []float32) {
 	panic(none)
 }
-func (*Set) Pool(_, _ []float32, _ []int64, _, _, _ []float32) { panic(none) }
-func (*Set) Norm(_, _, _ []float32, _ float32)                 { panic(none) }
-func (*Set) SumSquares([]float32) float32                      { panic(none) }
-func (*Set) Mix(_, _, _ []float32)                             { panic(none) }
-func (*Set) Remix(_, _, _, _ []float32)                        { panic(none) }
+func (*Set) AttendAll(*Attend)                                                  { panic(none) }
+func (*Set) IndexOne(_, _ []float32, _, _ int, _ []float32, _ int, _ []float32) { panic(none) }
+func (*Set) Pool(_, _ []float32, _ []int64, _, _, _ []float32)                  { panic(none) }
+func (*Set) Norm(_, _, _ []float32, _ float32)                                  { panic(none) }
+func (*Set) SumSquares([]float32) float32                                       { panic(none) }
+func (*Set) Mix(_, _, _ []float32)                                              { panic(none) }
+func (*Set) Remix(_, _, _, _ []float32)                                         { panic(none) }
 func (*Set) Sinkhorn(_, _, _ []float32, _ [3]float32, _, _ int, _ float32, _, _ []float32) {
 	panic(none)
 }
