@@ -25,7 +25,7 @@ help:
 	@echo "make test-arm64  the CPU engine's tests as arm64 code, emulated on other machines"
 	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
 	@echo "make interop-torch  build, then hold bundles' scores against transformers' (3 GB, once)"
-	@echo "make bench-peers  build, then time it beside transformers, llama.cpp, MLX, OpenBLAS (4 GB, once)"
+	@echo "make bench-peers  build, then time it beside transformers, llama.cpp, MLX, OpenBLAS (6 GB, once)"
 	@echo "make lint    gofmt, go vet here and for a Mac, staticcheck"
 	@echo "make clean   remove all that make built and fetched; $(OUT) stays"
 	@echo "OUT=folder names another folder for the sweep, ARGS=\"...\" adds arguments."

@@ -12,16 +12,16 @@ say() { echo "peers: $*" >&2; }
 fail() { say "$*"; exit 1; }
 run() { nice -n 19 "$@" >"$folder/log" 2>&1 || { tail -n 20 "$folder/log" >&2; return 1; }; }
 
-cmake --version >/dev/null 2>&1 || fail "llama.cpp is built with cmake, which is not here"
-for cc in "${CC:-cc}" "${CXX:-c++}"; do
-	$cc --version >/dev/null 2>&1 || fail "llama.cpp needs a C and a C++ compiler, and $cc does not run"
-done
-
 # Built for this processor from these files: another of either is another folder.
-key=$( (cat $pins peers/llama.sh peers/convert.py refmodel/*.json refmodel/*.safetensors; uname -ms; "${CXX:-c++}" --version
+key=$( (cat $pins peers/llama.sh peers/convert.py refmodel/*.json refmodel/*.safetensors; uname -ms; "${CXX:-c++}" --version 2>&1 || true
 	grep -m 1 '^flags' /proc/cpuinfo 2>/dev/null || true) | cksum | cut -d ' ' -f 1)
 folder=.deps/llama.cpp-$version-$key
 [ -e "$folder/complete" ] || {
+	cmake --version >/dev/null 2>&1 || fail "llama.cpp is built with cmake, which is not here"
+	for cc in "${CC:-cc}" "${CXX:-c++}"; do
+		$cc --version >/dev/null 2>&1 || fail "llama.cpp needs a C and a C++ compiler, and $cc does not run"
+	done
+
 	rm -rf "$folder"
 	trap 'rm -rf "$folder"' EXIT
 	trap 'exit 1' HUP INT TERM

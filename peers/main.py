@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import peer_blas
@@ -109,14 +110,18 @@ def prepare(report, parts):
 def measure(report, options, work, ready):
     (work / "heldout.txt").write_text(heldout(), "utf-8")
     (work / "small.txt").write_text(heldout(["prose"])[:200], "utf-8")
+    took = []
     for name, given in ready.items():
         say(f"{name} ...")
+        start = time.monotonic()
         try:
             PARTS[name].run(report, options, work, given)
         except Unavailable as e:
             report.skip(PARTS[name].PEER, str(e))
         except Broken as e:
             report.check(PARTS[name].PEER, "assay runs", False, str(e))
+        took.append(f"{name} {time.monotonic() - start:.0f} s")
+    report.about["took"] = ", ".join(took)
 
 
 def arguments():

@@ -4,7 +4,7 @@ import json
 import re
 
 from ours import bench, score, start_of
-from tools import Unavailable, in_turn, say, setup, timed
+from tools import Unavailable, in_turn, last_line, say, setup, timed
 
 PEER = "llama.cpp"
 WINDOW = 1024
@@ -34,9 +34,9 @@ def llama_perplexity(folder, text, windows, options):
     command = [folder / "llama-perplexity", "-m", folder / "model.gguf", "-f", text, *shape]
     seconds, _, log = timed(command, options.threads)
     began = re.search(CLOCK + r"perplexity: calculating perplexity over ([0-9]+) chunks", log)
-    ended = re.search(CLOCK + r"Final estimate: PPL = ([0-9.]+)", log)
+    ended = re.search(CLOCK + r"Final estimate: PPL = ([0-9.]+|-?nan|inf)", log)
     if not began or not ended:
-        raise Unavailable("llama-perplexity prints no final estimate, or no time beside it")
+        raise Unavailable(f"llama-perplexity prints no estimate with its time, but: {last_line(log)}")
     return seconds, clock(ended) - clock(began), float(ended[5]), int(began[5])
 
 

@@ -1,4 +1,7 @@
-"""numpy's OpenBLAS, which multiplies float32 matrices on request. See tools.Worker. Threads come from the environment."""
+"""numpy's OpenBLAS, which multiplies float32 matrices on request. See tools.Worker.
+
+Its number of threads comes from the environment.
+"""
 
 import time
 
