@@ -43,18 +43,17 @@ class Options:
     threads: int
     quick: bool = False
     repetitions: int = 5
-    windows: tuple = ((512, 8, 5), (1024, 8, 5), (4096, 1, 3))
+    windows: tuple = ((512, 4, 5), (1024, 8, 5), (4096, 1, 3))
     decode: int = 64
-    score_windows: int = 16
+    score_windows: int = 8
     ppl_windows: int = 0  # all
     sweeps: int = 2
-    sweep_variants: int = 3
 
 
 def quick(threads):
     """A few minutes, to see that everything runs; its figures are rough."""
     shapes = ((512, 2, 2), (1024, 2, 2), (4096, 1, 1))
-    return Options(threads, True, 2, shapes, 32, 4, 4, 1, 2)
+    return Options(threads, True, 2, shapes, 32, 4, 4, 1)
 
 
 def processor():
@@ -125,7 +124,9 @@ def measure(report, options, work, ready):
 
 
 def arguments():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        prog="peers/run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--quick", action="store_true", help="fewer tokens and repetitions, to see that all runs")
     p.add_argument("--strict", action="store_true", help="exit with 1 where a target is missed")
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything there too, every sample kept")
@@ -154,7 +155,7 @@ def main():
     if args.json:
         report.write(args.json)
     for c in report.wrong():
-        say(f"{c.peer}: {c.what} differs: {c.says}")
+        say(f"WRONG {c.peer}: {c.what}: {c.says}")
     missed = report.missed() if args.strict else []
     for r in missed:
         say(f"{r.peer}: {r.what} is {r.ratio():.2f}x, wanted {r.target:g}x")

@@ -52,22 +52,13 @@ def test_binary(package):
     return out
 
 
-def gobench_all(package, name, seconds=0.25):
-    """Runs benchmarks on one thread. Returns name -> unit -> figure."""
-    flags = ["-test.run", "^$", "-test.bench", name, "-test.benchtime", f"{seconds}s", "-test.cpu", "1"]
-    _, out, _ = timed([test_binary(package), *flags], 1, Broken)
-    results = {}
-    for line in out.splitlines():
-        if line.startswith("Benchmark"):
-            key, _, *figures = line.split()
-            by_unit = zip(figures[1::2], map(float, figures[::2]), strict=True)
-            results[key.removeprefix("Benchmark")] = dict(by_unit)
-    return results
-
-
-def gobench(package, name):
+def gobench(package, name, seconds=0.25):
     """Runs the benchmark of that name on one thread. Returns unit -> figure."""
-    results = gobench_all(package, f"^Benchmark{name.replace('/', '$/^')}$")
-    if list(results) != [name]:
+    pattern = f"^Benchmark{name.replace('/', '$/^')}$"
+    flags = ["-test.run", "^$", "-test.bench", pattern, "-test.benchtime", f"{seconds}s", "-test.cpu", "1"]
+    _, out, _ = timed([test_binary(package), *flags], 1, Broken)
+    found = [line.split() for line in out.splitlines() if line.startswith("Benchmark")]
+    if [name] != [f[0].removeprefix("Benchmark") for f in found]:
         raise Broken(f"go test -bench in {package} has no {name}")
-    return results[name]
+    _, _, *figures = found[0]
+    return dict(zip(figures[1::2], map(float, figures[::2]), strict=True))

@@ -1,15 +1,16 @@
 """OpenBLAS: sgemm of numpy at V4-Flash's shapes and a square, the machine's measured rate of products in float32."""
 
-from ours import gobench_all
-from tools import ROOT, Worker, say, setup
+from ours import gobench
+from tools import ROOT, Worker, in_turn, say, setup
 
 PEER = "openblas"
-SHAPES = {  # name -> tokens, cols, rows
-    "square 2048": (2048, 2048, 2048),
-    "expert in, 1024 x 4096 x 2048": (1024, 4096, 2048),
-    "expert out, 1024 x 2048 x 4096": (1024, 2048, 4096),
-    "queries, 1024 x 1024 x 32768": (1024, 1024, 32768),
+SHAPES = {  # name -> tokens, columns, rows
+    "square": (2048, 2048, 2048),
+    "expert in": (1024, 4096, 2048),
+    "expert out": (1024, 2048, 4096),
+    "queries": (1024, 1024, 32768),
 }
+TOKENS, COLS, ROWS = 2048, 4096, 256  # of BenchmarkMatMul
 FORMATS = ["f32", "bf16", "affine8g32", "affine6g64", "affine4g32", "affine3g32", "mxfp4", "mxfp8"]
 
 
@@ -19,24 +20,39 @@ def prepare():
 
 
 def run(report, options, work, python):
-    say(f"{PEER}: sgemm")
     command = [python, ROOT / "peers" / "work_blas.py"]
-    with Worker(*command, threads=1) as one, Worker(*command, threads=options.threads) as all_:
+    with Worker(*command, threads=1) as one, Worker(*command, threads=options.threads) as several:
         report.versions[PEER] = ", ".join(f"{k} {v}" for k, v in one(do="versions").items())
-        workers = {1: one, options.threads: all_}
-        kernels = report.about["kernels"]
-        products = {f: [] for f in FORMATS}
-        rates = {(threads, shape): [] for threads in workers for shape in SHAPES}
-        for _ in range(options.repetitions):
-            for (threads, shape), samples in rates.items():
-                sizes = dict(zip(("tokens", "cols", "rows"), SHAPES[shape], strict=True))
-                samples.append(workers[threads](do="multiply", **sizes)["rate"] / 1e9)
-            ours = gobench_all("engine/cpu/kernel", f"MatMul/^{kernels}$/.*/n=1024")
-            for f, samples in products.items():
-                found = ours.get(f"MatMul/{kernels}/{f}/n=1024", {})
-                samples += [found["GFLOP/s"]] if "GFLOP/s" in found else []
-    for (threads, shape), samples in rates.items():
-        report.row(PEER, f"sgemm {shape}, {threads} thread{'' if threads == 1 else 's'}", "GFLOP/s", [], samples)
-    for f, samples in products.items():
-        note = "assay's MatMul of 1024 tokens, [256, 256], 1 thread, against the square"
-        report.row(PEER, f"product {f}, 1 thread", "GFLOP/s", samples, rates[1, "square 2048"], None, note)
+        say(f"{PEER}: sgemm")
+        for name, shape in SHAPES.items():
+            sides = [lambda w=w, shape=shape: sgemm(w, *shape) for w in (one, several)]
+            note = "tokens x columns x rows: " + " x ".join(map(str, shape))
+            for n, rates in zip((1, options.threads), in_turn(options.repetitions, *sides), strict=True):
+                report.row(PEER, f"sgemm, {name}, {threads(n)}", "GFLOP/s", [], rates, None, note)
+        say(f"{PEER}: products of one thread")
+        products(report, options, one)
+
+
+def threads(n):
+    return "1 thread" if n == 1 else f"{n} threads"
+
+
+def products(report, options, one):
+    """assay's product of each format and sgemm's, of the same shape, on one thread."""
+    kernels = report.about["kernels"]
+    *ours, theirs = in_turn(
+        options.repetitions,
+        *(lambda f=f: product(kernels, f) for f in FORMATS),
+        lambda: sgemm(one, TOKENS, COLS, ROWS),
+    )
+    for f, samples in zip(FORMATS, ours, strict=True):
+        note = f"MatMul and sgemm, {TOKENS} x {COLS} x {ROWS}"
+        report.row(PEER, f"product, {f}, 1 thread", "GFLOP/s", samples, theirs, None, note)
+
+
+def product(kernels, form):
+    return gobench("engine/cpu/kernel", f"MatMul/{kernels}/{form}/cols={COLS}/n={TOKENS}")["GFLOP/s"]
+
+
+def sgemm(worker, tokens, cols, rows):
+    return worker(do="multiply", tokens=tokens, cols=cols, rows=rows)["rate"] / 1e9
