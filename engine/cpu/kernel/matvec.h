@@ -122,34 +122,55 @@ NATIVE void add_blocks(int kind, int bits, vtu v, vtu w, const float *x, vt *sum
   }
 }
 
-// AHEAD is how many bytes a stream of codes is asked for early: hardware does
-// not look beyond a page, nor far enough for memory.
-#define AHEAD 2048
-
-// plain_pair adds up two rows of floats.
-NATIVE void plain_pair(const struct matrix *w, int kind, long a, long b, const float *x, vt *acc) {
+// plain_pair adds n columns of two rows of floats to their sums. Meanwhile it asks
+// for as much of ahead, the rows that come after those under way: hardware stops
+// looking ahead at the end of a page.
+NATIVE void plain_pair(int kind, const uint8_t **row, const uint8_t *end, const uint8_t **ahead, const float *x, long n, vt *acc, vt *other) {
   const int per = per_lane(kind, 0);
-  const uint8_t *end = w->codes + w->rows * row_bytes(w), *p = w->codes + a * row_bytes(w), *q = w->codes + b * row_bytes(w);
-  long bytes = row_bytes(w), at = 0;
+  const long bytes = n * 4 / per;
+  const uint8_t *p = row[0], *q = row[1];
+  long at = 0;
   vt sum[2][4] = {};
-  for (; at + 8 * LANES <= bytes; at += 8 * LANES) {
-    __builtin_prefetch(p + at + AHEAD);
-    __builtin_prefetch(q + at + AHEAD);
+  for (; at + 8 * LANES <= bytes; at += 8 * LANES)
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++, x += per * LANES) {
       vtu v = LOAD(vtu, p + at + 4 * LANES * i), u = LOAD(vtu, q + at + 4 * LANES * i);
+      __builtin_prefetch(ahead[0] + at + 4 * LANES * i, 0, 2);
+      __builtin_prefetch(ahead[1] + at + 4 * LANES * i, 0, 2);
       add_blocks(kind, 0, v, u, x, sum[0] + 2 * i, sum[1] + 2 * i);
     }
-  }
   for (; at < bytes; at += 4 * LANES, x += per * LANES) {
-    long n = bytes - at < 4 * LANES ? bytes - at : 4 * LANES;
+    long some = bytes - at < 4 * LANES ? bytes - at : 4 * LANES;
     vtu v, u;
-    read_block(p + at, n, end, &v);
-    read_block(q + at, n, end, &u);
+    read_block(p + at, some, end, &v);
+    read_block(q + at, some, end, &u);
     add_blocks(kind, 0, v, u, x, sum[0], sum[1]);
   }
-  for (int i = 0; i < 2; i++) acc[i] = sum[i][0] + sum[i][1] + (sum[i][2] + sum[i][3]);
+  *acc += sum[0][0] + sum[0][1] + (sum[0][2] + sum[0][3]);
+  *other += sum[1][0] + sum[1][1] + (sum[1][2] + sum[1][3]);
+  for (int i = 0; i < 2; i++) row[i] += bytes, ahead[i] += bytes;
 }
+
+// PAIRS is how many pairs of rows go by together, and STRETCH how many columns of
+// them before the next: so much of x stays in the first cache meanwhile.
+enum { PAIRS = LANES / 2, STRETCH = 1024 };
+
+// plain_pairs adds up n pairs of rows of floats, a + i and b + i.
+NATIVE void plain_pairs(const struct matrix *w, int kind, long a, long b, long n, long m, const float *x, vt *acc) {
+  const long bytes = row_bytes(w);
+  const uint8_t *end = w->codes + w->rows * bytes;
+  const uint8_t *ahead[2] = {w->codes + (a + PAIRS) * bytes, w->codes + (b + PAIRS) * bytes};
+  for (long c = 0; c < w->cols; c += STRETCH)
+    for (long i = 0; i < n; i++) {
+      const long d = w->cols - c < STRETCH ? w->cols - c : STRETCH, at = c * 4 / per_lane(kind, 0);
+      const uint8_t *row[2] = {w->codes + (a + i) * bytes + at, w->codes + (i < m ? b + i : a + i) * bytes + at};
+      plain_pair(kind, row, end, ahead, x + c, d, acc + i, acc + PAIRS + i);
+    }
+}
+
+// AHEAD is how many bytes a stream of codes is asked for early: hardware does
+// not look beyond a page, nor far enough for memory.
+#define AHEAD 2048
 
 // stream is one row's codes under way.
 struct stream {
@@ -227,18 +248,19 @@ NATIVE void group_pair(const struct matrix *w, int kind, int bits, long a, long 
 // matvec_as takes rows two by two, from two places of memory far apart, which
 // read faster than one; a row's sum depends on no other.
 NATIVE void matvec_as(const struct matrix *w, int kind, int bits, long r0, long r1, const float *x, float *y) {
-  enum { PAIRS = LANES / 2 };
   long half = (r1 - r0 + 1) / 2;
   for (long r = r0; r < r0 + half; r += PAIRS) {
     vt acc[LANES] = {}, out;
     float t[LANES];
     long n = r0 + half - r < PAIRS ? r0 + half - r : PAIRS, m = r1 - r - half < n ? r1 - r - half : n;
-    for (long i = 0; i < n; i++) {
-      vt pair[2];
-      long other = r + i + half < r1 ? r + i + half : r + i;
-      if (kind == K_F32 || kind == K_BF16) plain_pair(w, kind, r + i, other, x, pair);
-      else group_pair(w, kind, bits, r + i, other, x, pair);
-      acc[i] = pair[0], acc[PAIRS + i] = pair[1];
+    if (kind == K_F32 || kind == K_BF16) {
+      plain_pairs(w, kind, r, r + half, n, m, x, acc);
+    } else {
+      for (long i = 0; i < n; i++) {
+        vt pair[2];
+        group_pair(w, kind, bits, r + i, i < m ? r + i + half : r + i, x, pair);
+        acc[i] = pair[0], acc[PAIRS + i] = pair[1];
+      }
     }
     sums(acc, &out);
     STORE(t, out);
