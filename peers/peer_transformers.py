@@ -63,13 +63,16 @@ def scoring(report, start, window, ours, theirs):
 
 
 def decoding(report, options, work, theirs):
+    """assay decodes bf16, and native: the same values in the checkpoint's own formats."""
     request = {"do": "decode", "depth": DEPTH, "tokens": options.decode}
-    a, *b = in_turn(
+    bf16, native, *b = in_turn(
         options.repetitions,
-        lambda: bench(work, "bf16", DEPTH, options.decode, options)["decode"],
+        *(lambda v=v: bench(work, v, DEPTH, options.decode, options)["decode"] for v in ("bf16", "native")),
         *(lambda dtype=dtype: theirs(dtype=dtype, **request) for dtype in DTYPES),
     )
+    note = f"{options.decode} tokens"
     for dtype, answers in zip(DTYPES, b, strict=True):
         rates = [t["tokens"] / t["seconds"] for t in answers]
-        target = TARGETS.get((dtype, "decode"))
-        report.row(f"{PEER} {dtype}", f"decode at depth {DEPTH}", "tok/s", a, rates, target, f"{options.decode} tokens")
+        peer, target = f"{PEER} {dtype}", TARGETS.get((dtype, "decode"))
+        report.row(peer, f"decode at depth {DEPTH}, native", "tok/s", native, rates, target, note)
+        report.row(peer, f"decode at depth {DEPTH}, bf16", "tok/s", bf16, rates, target, note)

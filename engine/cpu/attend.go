@@ -7,26 +7,27 @@ import (
 	"assay/engine/dsv4"
 )
 
-// Queries norms and rotates each head.
-func (o *ops) Queries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
-	qs, heads, d := q.(floats), o.c.NumAttentionHeads, o.c.HeadDim
+// queries norms and rotates each head.
+func (o *ops) queries(b *dsv4.Batch, r *rope, qs floats) {
+	heads, d := o.c.NumAttentionHeads, o.c.HeadDim
 	o.positions(b, 16, func(_, from, to, pos int) {
 		for t := from; t < to; t++ {
 			for h := range heads {
 				v := qs[(t*heads+h)*d:][:d]
 				o.k.Norm(v, nil, v, float32(o.c.RMSNormEps))
-				r.(*rope).rotate(v, pos+t-from, false)
+				r.rotate(v, pos+t-from, false)
 			}
 		}
 	})
 }
 
-// Keys norms and rotates each key.
-func (o *ops) Keys(b *dsv4.Batch, norm, r dsv4.Weight, kv dsv4.Array) {
+// Latents norms the query's latent, and norms and rotates each key.
+func (o *ops) Latents(b *dsv4.Batch, qNorm dsv4.Weight, qr dsv4.Array, kvNorm, r dsv4.Weight, kv dsv4.Array) {
+	o.norm(b, qNorm.(vector), qr.(floats))
 	ks, d := kv.(floats), o.c.HeadDim
 	o.positions(b, 64, func(_, from, to, pos int) {
 		for t := from; t < to; t++ {
-			o.key(ks[t*d:][:d], norm.(vector), r.(*rope), pos+t-from)
+			o.key(ks[t*d:][:d], kvNorm.(vector), r.(*rope), pos+t-from)
 		}
 	})
 }
@@ -42,6 +43,7 @@ func (o *ops) key(v []float32, norm vector, r *rope, pos int) {
 
 // Attend runs panels of queries and heads against the keys they see.
 func (o *ops) Attend(b *dsv4.Batch, a *dsv4.Attention, q, kv, picks, out dsv4.Array) {
+	o.queries(b, a.Rope.(*rope), q.(floats))
 	at := attention{o: o, b: b, a: a, q: q.(floats), kv: kv.(floats), out: out.(floats)}
 	if picks != nil {
 		at.picks = picks.(ints)

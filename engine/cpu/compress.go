@@ -67,14 +67,14 @@ func (o *ops) poolBlock(s dsv4.Span, c *dsv4.Compressor, p *dsv4.Pool, values, g
 	}
 }
 
-// IndexQueries rotates the indexer's heads.
-func (o *ops) IndexQueries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
-	qs, heads, d := q.(floats), o.c.IndexNHeads, o.c.IndexHeadDim
+// indexQueries rotates the indexer's heads.
+func (o *ops) indexQueries(b *dsv4.Batch, r *rope, qs floats) {
+	heads, d := o.c.IndexNHeads, o.c.IndexHeadDim
 	o.positions(b, 16, func(_, from, to, pos int) {
 		for t := from; t < to; t++ {
 			for h := range heads {
 				v := qs[(t*heads+h)*d:][:d]
-				r.(*rope).rotate(v, pos+t-from, false)
+				r.rotate(v, pos+t-from, false)
 				if o.opt.KVSim {
 					hadamard(v)
 					roundFP4(v)
@@ -88,7 +88,8 @@ func (o *ops) IndexQueries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
 const selectTokens = 32
 
 // Select picks each token's blocks.
-func (o *ops) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
+func (o *ops) Select(b *dsv4.Batch, r dsv4.Weight, q, w, picks dsv4.Array) {
+	o.indexQueries(b, r.(*rope), q.(floats))
 	qs, ws, ps := q.(floats), w.(floats), picks.(ints)
 	heads, d, topk := o.c.IndexNHeads, o.c.IndexHeadDim, o.c.IndexTopK
 	const ratio = dsv4.OverlapRatio

@@ -114,6 +114,14 @@ func (b *Backend) ops(v *variant.Variant) (*ops, error) {
 	return newOps(b, c), nil
 }
 
+// Ops makes the operations of a config, for tests of one of them.
+func (b *Backend) Ops(c *dsv4.Config) (dsv4.Ops, error) {
+	if c.HCMult > maxStreams {
+		return nil, fmt.Errorf("cpu: hc_mult %d, want at most %d", c.HCMult, maxStreams)
+	}
+	return newOps(b, c), b.checkHeads(c)
+}
+
 // checkHeads errs on head sizes that the vector kernels do not take.
 func (b *Backend) checkHeads(c *dsv4.Config) error {
 	if _, ok := b.kernels.(plain); ok {

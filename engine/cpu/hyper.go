@@ -67,9 +67,8 @@ func (o *ops) HeadIn(b *dsv4.Batch, h *dsv4.HyperHead, norm dsv4.Weight, x, v ds
 
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
-// Norm is the RMS norm of each row.
-func (o *ops) Norm(b *dsv4.Batch, w dsv4.Weight, x dsv4.Array) {
-	weight, xs := w.(vector), x.(floats)
+// norm is the RMS norm of each row.
+func (o *ops) norm(b *dsv4.Batch, weight vector, xs floats) {
 	n := len(weight)
 	o.pool.ranges(len(b.Tokens), 64, func(_, from, to int) {
 		for i := from; i < to; i++ {

@@ -131,10 +131,10 @@ func interopLinear(rng *rand.Rand, o *ops, module string, w *matrix) []tensor.Te
 	const n = interopRows
 	x := floats(noise(rng, n*w.Cols))
 	matmul, matvec := floats(poison(n*w.Rows)), floats(poison(n*w.Rows))
-	o.Linear(&dsv4.Batch{Tokens: make([]token.ID, n)}, w, x, matmul)
+	o.Linear(&dsv4.Batch{Tokens: make([]token.ID, n)}, x, dsv4.Product{W: w, Y: matmul})
 	for i := range n {
 		one := &dsv4.Batch{Tokens: make([]token.ID, 1), Decode: true}
-		o.Linear(one, w, x[i*w.Cols:][:w.Cols], matvec[i*w.Rows:][:w.Rows])
+		o.Linear(one, x[i*w.Cols:][:w.Cols], dsv4.Product{W: w, Y: matvec[i*w.Rows:][:w.Rows]})
 	}
 	return []tensor.Tensor{
 		interopFloats(module+".x", x, n, w.Cols),

@@ -21,9 +21,21 @@ func (o *ops) Embed(b *dsv4.Batch, w dsv4.Weight, x dsv4.Array) {
 	})
 }
 
-// Linear is y = x·wᵀ.
-func (o *ops) Linear(b *dsv4.Batch, w dsv4.Weight, x, y dsv4.Array) {
-	o.product(b.Decode, &w.(*matrix).Matrix, x.(floats), y.(floats), len(b.Tokens))
+// Linear is y = x·wᵀ of each product.
+func (o *ops) Linear(b *dsv4.Batch, x dsv4.Array, products ...dsv4.Product) {
+	in := x.(floats)
+	if b.Decode {
+		o.begin()
+		for _, p := range products {
+			w := &p.W.(*matrix).Matrix
+			o.add(w, 0, w.Rows, o.prepare(w, in), p.Y.(floats))
+		}
+		o.run()
+		return
+	}
+	for _, p := range products {
+		o.product(false, &p.W.(*matrix).Matrix, in, p.Y.(floats), len(b.Tokens))
+	}
 }
 
 // product is y [n, rows] = x [n, cols]·wᵀ on all threads.

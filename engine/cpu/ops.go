@@ -136,6 +136,9 @@ func (o *ops) LoadRope(f []float32, n int) (dsv4.Weight, error) {
 	return r, nil
 }
 
+// Unload leaves what nobody refers to to the garbage collector.
+func (o *ops) Unload(dsv4.Weight) {}
+
 func (o *ops) NewArray(n int) (dsv4.Array, error) { return make(floats, n), nil }
 
 func (o *ops) NewInts(n int) (dsv4.Array, error) { return make(ints, n), nil }
@@ -154,6 +157,12 @@ func (o *ops) Read(dst []float32, a dsv4.Array, from int) error {
 
 func (o *ops) ReadInts(dst []int32, a dsv4.Array, from int) error {
 	copy(dst, a.(ints)[from:from+len(dst)])
+	return nil
+}
+
+// SetInts fills an array of int32, for tests of one operation.
+func (o *ops) SetInts(a dsv4.Array, v []int32) error {
+	copy(a.(ints), v)
 	return nil
 }
 

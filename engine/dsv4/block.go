@@ -100,8 +100,17 @@ type loader struct {
 	mem   Memory
 	w     Weights
 	at    string // prefix
+	all   []Weight
 	bytes int64
 	err   error
+}
+
+// unload gives back all that was loaded.
+func (l *loader) unload() {
+	for _, w := range l.all {
+		l.mem.Unload(w)
+	}
+	l.all = nil
 }
 
 func (l *loader) matrix(name string) Weight {
@@ -123,6 +132,7 @@ func (l *loader) load(f func() (Weight, error)) Weight {
 		l.err = err
 		return nil
 	}
+	l.all = append(l.all, w)
 	l.bytes += w.Bytes()
 	return w
 }
@@ -264,12 +274,12 @@ func (l *loader) tail() *tail {
 	return t
 }
 
-// loadRopes makes the two rotary tables for positions 0..n-1: of layers
-// without and with compressor.
-func loadRopes(mem Memory, c *Config, n int) (r [2]Weight, err error) {
-	if r[0], err = mem.LoadRope(c.Frequencies(0), n); err != nil || !c.yarn() {
-		return r, err
+// ropes makes the two rotary tables for positions 0..n-1: of layers without and
+// with compressor.
+func (l *loader) ropes(c *Config, n int) (r [2]Weight) {
+	r[0] = l.load(func() (Weight, error) { return l.mem.LoadRope(c.Frequencies(0), n) })
+	if c.yarn() {
+		r[1] = l.load(func() (Weight, error) { return l.mem.LoadRope(c.Frequencies(1), n) })
 	}
-	r[1], err = mem.LoadRope(c.Frequencies(1), n)
-	return r, err
+	return r
 }

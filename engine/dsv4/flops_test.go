@@ -196,9 +196,11 @@ func (n *counter) HyperOut(b *dsv4.Batch, mix, y, x dsv4.Array) {
 	n.Ops.HyperOut(b, mix, y, x)
 }
 
-func (n *counter) Linear(b *dsv4.Batch, w dsv4.Weight, x, y dsv4.Array) {
-	n.part().Products += 2 * int64(len(b.Tokens)) * n.sizes[w]
-	n.Ops.Linear(b, w, x, y)
+func (n *counter) Linear(b *dsv4.Batch, x dsv4.Array, products ...dsv4.Product) {
+	for _, p := range products {
+		n.part().Products += 2 * int64(len(b.Tokens)) * n.sizes[p.W]
+	}
+	n.Ops.Linear(b, x, products...)
 }
 
 func (n *counter) GroupLinear(b *dsv4.Batch, w dsv4.Weight, groups int, x, y dsv4.Array) {
@@ -207,13 +209,13 @@ func (n *counter) GroupLinear(b *dsv4.Batch, w dsv4.Weight, groups int, x, y dsv
 }
 
 // Select counts the scores of every closed block, where some are left out.
-func (n *counter) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
+func (n *counter) Select(b *dsv4.Batch, rope dsv4.Weight, q, w, picks dsv4.Array) {
 	each(b, func(_, pos int) {
 		if blocks := closed(pos, dsv4.OverlapRatio); blocks > n.c.IndexTopK {
 			n.part().Indexer += 2 * int64(blocks*n.c.IndexNHeads*n.c.IndexHeadDim)
 		}
 	})
-	n.Ops.Select(b, q, w, picks)
+	n.Ops.Select(b, rope, q, w, picks)
 }
 
 // Attend counts each key twice: with the query, and with its probability.
@@ -319,21 +321,19 @@ func (idle) ReadInts(dst []int32, a dsv4.Array, from int) error {
 func (idle) Embed(*dsv4.Batch, dsv4.Weight, dsv4.Array)                       {}
 func (idle) HyperIn(_ *dsv4.Batch, _ *dsv4.Hyper, _, _, _ dsv4.Array)         {}
 func (idle) HyperOut(_ *dsv4.Batch, _, _, _ dsv4.Array)                       {}
-func (idle) Linear(_ *dsv4.Batch, _ dsv4.Weight, _, _ dsv4.Array)             {}
+func (idle) Linear(_ *dsv4.Batch, _ dsv4.Array, _ ...dsv4.Product)            {}
 func (idle) GroupLinear(_ *dsv4.Batch, _ dsv4.Weight, _ int, _, _ dsv4.Array) {}
-func (idle) Norm(*dsv4.Batch, dsv4.Weight, dsv4.Array)                        {}
-func (idle) Queries(*dsv4.Batch, dsv4.Weight, dsv4.Array)                     {}
-func (idle) Keys(_ *dsv4.Batch, _, _ dsv4.Weight, _ dsv4.Array)               {}
+func (idle) Latents(_ *dsv4.Batch, _ dsv4.Weight, _ dsv4.Array, _, _ dsv4.Weight, _ dsv4.Array) {
+}
 func (idle) Compress(_ *dsv4.Batch, _ *dsv4.Compressor, _ func(*dsv4.LayerState) *dsv4.Pool, _, _ dsv4.Array) {
 }
-func (idle) IndexQueries(*dsv4.Batch, dsv4.Weight, dsv4.Array)                       {}
 func (idle) Attend(_ *dsv4.Batch, _ *dsv4.Attention, _, _, _, _ dsv4.Array)          {}
 func (idle) Route(_ *dsv4.Batch, _ *dsv4.Router, _, _, _ dsv4.Array)                 {}
 func (idle) Experts(_ *dsv4.Batch, _ *dsv4.Experts, _, _, _, _ dsv4.Array)           {}
 func (idle) HeadIn(_ *dsv4.Batch, _ *dsv4.HyperHead, _ dsv4.Weight, _, _ dsv4.Array) {}
 func (idle) LogProbs(dsv4.Weight, []float32, []float32, bool) error                  { return nil }
 
-func (n idle) Select(b *dsv4.Batch, _, _, picks dsv4.Array) {
+func (n idle) Select(b *dsv4.Batch, _ dsv4.Weight, _, _, picks dsv4.Array) {
 	each(b, func(t, pos int) {
 		row, blocks := picks.(ints)[t*n.c.IndexTopK:][:n.c.IndexTopK], closed(pos, dsv4.OverlapRatio)
 		for i := range row {

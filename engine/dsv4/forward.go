@@ -7,6 +7,7 @@ type workspace struct {
 	u, mix, y                  Array // sublayer input, mHC mixes, sublayer output
 	qr, q, kv, o, z            Array // attention
 	values, gates              Array // compressor
+	indexValues, indexGates    Array // the indexer's compressor
 	indexQ, indexW, indexPicks Array
 	picks, weights             Array // router
 	v                          Array // final hidden state
@@ -15,12 +16,12 @@ type workspace struct {
 // sizes lists the elements a token of each array, float32 first.
 func workspaceSizes(c *Config) (floats, ints []int) {
 	n := c.HCMult
-	wide := 2 * max(c.HeadDim, c.IndexHeadDim)
+	wide, indexed := 2*c.HeadDim, 2*c.IndexHeadDim // channels where blocks overlap
 	heads := c.NumAttentionHeads * c.HeadDim
 	return []int{
 			c.HiddenSize, n + n*n, c.HiddenSize,
 			c.QLoraRank, heads, c.HeadDim, heads, c.OGroups * c.OLoraRank,
-			wide, wide, c.IndexNHeads * c.IndexHeadDim, c.IndexNHeads,
+			wide, wide, indexed, indexed, c.IndexNHeads * c.IndexHeadDim, c.IndexNHeads,
 			c.NumExpertsPerTok, c.HiddenSize,
 		}, []int{
 			c.IndexTopK, c.NumExpertsPerTok,
@@ -32,7 +33,7 @@ func newWorkspace(mem Memory, c *Config, tokens int) (*workspace, error) {
 	floats, ints := workspaceSizes(c)
 	var err error
 	for i, dst := range []*Array{&w.u, &w.mix, &w.y, &w.qr, &w.q, &w.kv, &w.o, &w.z,
-		&w.values, &w.gates, &w.indexQ, &w.indexW, &w.weights, &w.v} {
+		&w.values, &w.gates, &w.indexValues, &w.indexGates, &w.indexQ, &w.indexW, &w.weights, &w.v} {
 		if *dst, err = mem.NewArray(tokens * floats[i]); err != nil {
 			return nil, err
 		}
@@ -47,7 +48,7 @@ func newWorkspace(mem Memory, c *Config, tokens int) (*workspace, error) {
 
 func (w *workspace) free(mem Memory) {
 	for _, a := range []Array{w.u, w.mix, w.y, w.qr, w.q, w.kv, w.o, w.z, w.values, w.gates,
-		w.indexQ, w.indexW, w.weights, w.v, w.indexPicks, w.picks} {
+		w.indexValues, w.indexGates, w.indexQ, w.indexW, w.weights, w.v, w.indexPicks, w.picks} {
 		if a != nil {
 			mem.Free(a)
 		}
@@ -83,33 +84,31 @@ func (l *feedPart) run(ops Ops, ws *workspace, b *Batch, x Array) {
 
 // attend is the attention itself, from u to y.
 func (l *attentionPart) attend(ops Ops, c *Config, ws *workspace, b *Batch) {
-	rope := l.core.Rope
-	ops.Linear(b, l.wqA, ws.u, ws.qr)
-	ops.Norm(b, l.qNorm, ws.qr)
-	ops.Linear(b, l.wqB, ws.qr, ws.q)
-	ops.Queries(b, rope, ws.q)
-	ops.Linear(b, l.wkv, ws.u, ws.kv)
-	ops.Keys(b, l.kvNorm, rope, ws.kv)
+	in := []Product{{l.wqA, ws.qr}, {l.wkv, ws.kv}}
+	if l.main != nil {
+		in = append(in, Product{l.main.wkv, ws.values}, Product{l.main.wgate, ws.gates})
+	}
+	if l.index != nil {
+		in = append(in, Product{l.index.wkv, ws.indexValues}, Product{l.index.wgate, ws.indexGates}, Product{l.indexProj, ws.indexW})
+	}
+	ops.Linear(b, ws.u, in...)
+	ops.Latents(b, l.qNorm, ws.qr, l.kvNorm, l.core.Rope, ws.kv)
+	queries := []Product{{l.wqB, ws.q}}
+	if l.index != nil {
+		queries = append(queries, Product{l.indexWqB, ws.indexQ})
+	}
+	ops.Linear(b, ws.qr, queries...)
 
 	var picks Array
 	if l.main != nil {
-		compress(ops, l.main, ws, b, func(s *LayerState) *Pool { return s.Main })
+		ops.Compress(b, &l.main.Compressor, func(s *LayerState) *Pool { return s.Main }, ws.values, ws.gates)
 	}
 	if l.index != nil {
-		compress(ops, l.index, ws, b, func(s *LayerState) *Pool { return s.Index })
-		ops.Linear(b, l.indexWqB, ws.qr, ws.indexQ)
-		ops.IndexQueries(b, rope, ws.indexQ)
-		ops.Linear(b, l.indexProj, ws.u, ws.indexW)
-		ops.Select(b, ws.indexQ, ws.indexW, ws.indexPicks)
+		ops.Compress(b, &l.index.Compressor, func(s *LayerState) *Pool { return s.Index }, ws.indexValues, ws.indexGates)
+		ops.Select(b, l.core.Rope, ws.indexQ, ws.indexW, ws.indexPicks)
 		picks = ws.indexPicks
 	}
 	ops.Attend(b, l.core, ws.q, ws.kv, picks, ws.o)
 	ops.GroupLinear(b, l.woA, c.OGroups, ws.o, ws.z)
-	ops.Linear(b, l.woB, ws.z, ws.y)
-}
-
-func compress(ops Ops, m *compressor, ws *workspace, b *Batch, pool func(*LayerState) *Pool) {
-	ops.Linear(b, m.wkv, ws.u, ws.values)
-	ops.Linear(b, m.wgate, ws.u, ws.gates)
-	ops.Compress(b, &m.Compressor, pool, ws.values, ws.gates)
+	ops.Linear(b, ws.z, Product{l.woB, ws.y})
 }

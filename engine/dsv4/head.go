@@ -7,15 +7,16 @@ import (
 
 // Head is the output projection alone.
 type Head struct {
-	ops  Ops
-	c    *Config
-	head Weight
+	ops    Ops
+	c      *Config
+	head   Weight
+	loaded *loader
 }
 
 // NewHead loads the output projection.
 func NewHead(ops Ops, c *Config, w Weights) (*Head, error) {
 	l := &loader{mem: ops, w: w}
-	h := &Head{ops: ops, c: c, head: l.matrix("head.weight")}
+	h := &Head{ops: ops, c: c, head: l.matrix("head.weight"), loaded: l}
 	return h, l.err
 }
 
@@ -36,5 +37,8 @@ func (h *Head) LogProbs(ctx context.Context, hidden, dst []float32) error {
 	return h.ops.LogProbs(h.head, hidden, dst, false)
 }
 
-// Close does nothing.
-func (h *Head) Close() error { return nil }
+// Close gives back the weights.
+func (h *Head) Close() error {
+	h.loaded.unload()
+	return nil
+}

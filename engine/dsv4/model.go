@@ -16,41 +16,39 @@ type Model struct {
 	tail   *tail
 	embed  Weight
 	head   Weight
-	bytes  int64
+	loaded *loader
 	tokens int // most of a session
 }
 
 // Load loads all of the main model's weights, for sessions of up to tokens
 // tokens. The MTP block is left out.
 func Load(ctx context.Context, ops Ops, c *Config, w Weights, tokens int) (*Model, error) {
-	m := &Model{ops: ops, c: c, tokens: tokens}
-	ropes, err := loadRopes(ops, c, tokens)
-	if err != nil {
-		return nil, err
-	}
 	l := &loader{mem: ops, w: w}
+	m := &Model{ops: ops, c: c, loaded: l, tokens: tokens}
+	ropes := l.ropes(c, tokens)
+	l.bytes = 0 // tables are no weights
 	m.embed, m.head = l.matrix("embed.weight"), l.matrix("head.weight")
+	for i := 0; i < c.NumHiddenLayers && l.err == nil; i++ {
+		if l.err = ctx.Err(); l.err == nil {
+			m.blocks = append(m.blocks, block{l.attention(c, i, ropes), l.feed(c, i)})
+		}
+	}
+	m.tail = l.tail()
 	if l.err != nil {
+		l.unload()
 		return nil, l.err
 	}
-	for i := range c.NumHiddenLayers {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		m.blocks = append(m.blocks, block{l.attention(c, i, ropes), l.feed(c, i)})
-		if l.err != nil {
-			return nil, l.err
-		}
-	}
-	m.tail, m.bytes = l.tail(), l.bytes
-	return m, l.err
+	return m, nil
 }
 
 // Bytes returns the bytes of the loaded weights, as the backend holds them.
-func (m *Model) Bytes() int64 { return m.bytes }
+func (m *Model) Bytes() int64 { return m.loaded.bytes }
 
-// Close does nothing: a backend's weights live as long as they are referred to.
-func (m *Model) Close() error { return nil }
+// Close gives back the weights.
+func (m *Model) Close() error {
+	m.loaded.unload()
+	return nil
+}
 
 // NewSession starts an empty sequence.
 func (m *Model) NewSession() (engine.Session, error) {

@@ -24,6 +24,9 @@ type Memory interface {
 	// LoadRope makes the cosines and sines of positions 0..n-1 from the
 	// frequencies f: angle = float32(p)·f_i, rounded to float32.
 	LoadRope(f []float32, n int) (Weight, error)
+	// Unload gives back the memory of what was loaded. Operations that were
+	// asked for before may still use it.
+	Unload(w Weight)
 
 	NewArray(n int) (Array, error) // n float32, zero
 	NewInts(n int) (Array, error)  // n int32, zero
@@ -58,35 +61,32 @@ type Ops interface {
 	// HyperOut replaces the streams: x'_k = post_k·y + Σ_j comb_jk·x_j.
 	HyperOut(b *Batch, mix, y, x Array)
 
-	// Linear is y [T, out] = x [T, in]·wᵀ.
-	Linear(b *Batch, w Weight, x, y Array)
+	// Linear is y [T, out] = x [T, in]·wᵀ for each of products, all of one x.
+	Linear(b *Batch, x Array, products ...Product)
 	// GroupLinear splits x [T, G·in] and the rows of w [G·out, in] into G
 	// groups: y [T, G·out], group g of y = group g of x · (group g of w)ᵀ.
 	GroupLinear(b *Batch, w Weight, groups int, x, y Array)
-	// Norm is the RMS norm of each row of x with weight w, in place.
-	Norm(b *Batch, w Weight, x Array)
 
-	// Queries norms each head of q [T, H, d] without a weight and rotates its
-	// last channels to the token's position, in place.
-	Queries(b *Batch, rope Weight, q Array)
-	// Keys norms each row of kv [T, d], rotates it, and simulates the FP8
-	// cache where the options say so, in place.
-	Keys(b *Batch, norm, rope Weight, kv Array)
+	// Latents is the RMS norm of each row of qr [T, q_lora_rank] with weight
+	// qNorm, and of kv [T, d] with kvNorm, whose rows it also rotates to the
+	// token's position and, where the options say so, takes through the FP8
+	// cache; in place.
+	Latents(b *Batch, qNorm Weight, qr Array, kvNorm, rope Weight, kv Array)
 	// Compress takes the values and gates [T, channels] of a compressor and
 	// appends the entry of every block that closes within the batch to the
 	// pool that pool picks from each sequence's state.
 	Compress(b *Batch, c *Compressor, pool func(*LayerState) *Pool, values, gates Array)
-	// IndexQueries rotates the indexer's heads [T, HI, dI] in place, and
-	// simulates their FP4 rounding where the options say so.
-	IndexQueries(b *Batch, rope Weight, q Array)
 	// Select writes to picks, int32 [T, index_topk], the pooled blocks that
 	// each token attends to: the visible ones of highest score, ties to the
 	// lower block, in ascending order, then −1. score = Σ_h w_h·max(0, q_h·κ).
-	Select(b *Batch, q, w, picks Array)
+	// It rotates the indexer's heads q [T, HI, dI] first, and simulates their
+	// FP4 rounding where the options say so; q is of no more use.
+	Select(b *Batch, rope Weight, q, w, picks Array)
 	// Attend writes to o [T, H, d] each head's attention over the window and,
 	// where a has a compressor, over the pooled entries: those in picks, or all
-	// visible ones where picks is nil. It rotates o back and moves the batch's
-	// keys into the window state.
+	// visible ones where picks is nil. Before, it norms each head of q [T, H, d]
+	// without a weight and rotates it, q is of no more use; after, it rotates o
+	// back and moves the batch's keys into the window state.
 	Attend(b *Batch, a *Attention, q, kv, picks, o Array)
 
 	// Route writes each token's experts to picks, int32 [T, K], in the
@@ -101,6 +101,12 @@ type Ops interface {
 	// hidden states [n, D] in host memory, n = len(dst)/vocab. decode says that
 	// n is 1 and time matters more than the order of the sums.
 	LogProbs(head Weight, hidden, dst []float32, decode bool) error
+}
+
+// Product is one product of Linear.
+type Product struct {
+	W Weight
+	Y Array
 }
 
 // Batch is the tokens of one call: pieces of one or more sequences.

@@ -17,6 +17,7 @@ type Pass struct {
 	ops     Ops
 	c       *Config
 	ropes   [2]Weight
+	rotary  *loader // what holds them
 	layout  engine.Layout
 	windows [][]token.ID
 	toks    [][]token.ID // by group
@@ -43,12 +44,17 @@ func NewPass(ops Ops, c *Config, windows [][]token.ID) (*Pass, error) {
 	for _, g := range p.layout.Groups {
 		p.toks = append(p.toks, slices.Concat(windows[g.From:g.To]...))
 	}
-	var err error
-	if p.ropes, err = loadRopes(ops, c, longest); err != nil {
+	p.rotary = &loader{mem: ops}
+	p.ropes = p.rotary.ropes(c, longest)
+	err := p.rotary.err
+	if err == nil {
+		p.ws, err = newWorkspace(ops, c, min(PassTokens(c), total))
+	}
+	if err != nil {
+		p.rotary.unload()
 		return nil, err
 	}
-	p.ws, err = newWorkspace(ops, c, min(PassTokens(c), total))
-	return p, err
+	return p, nil
 }
 
 // Layout says how the windows go through the model.
@@ -60,7 +66,7 @@ func (p *Pass) Load(ctx context.Context, w variant.Weights, part int) (engine.Pa
 		return nil, err
 	}
 	l := &loader{mem: p.ops, w: w}
-	out := &passPart{p: p}
+	out := &passPart{p: p, loaded: l}
 	switch layer := (part - 1) / 2; {
 	case part < 0 || part >= parts(p.c):
 		return nil, fmt.Errorf("dsv4: the pass has no part %d", part)
@@ -77,13 +83,18 @@ func (p *Pass) Load(ctx context.Context, w variant.Weights, part int) (engine.Pa
 		f := l.feed(p.c, layer)
 		out.run = func(b *Batch, x Array) { f.run(p.ops, p.ws, b, x) }
 	}
-	return out, l.err
+	if l.err != nil {
+		l.unload()
+		return nil, l.err
+	}
+	return out, nil
 }
 
 // Close frees the pass's arrays.
 func (p *Pass) Close() error {
 	if p.ws != nil {
 		p.ws.free(p.ops)
+		p.rotary.unload()
 		p.ws = nil
 	}
 	return nil
@@ -92,6 +103,7 @@ func (p *Pass) Close() error {
 // passPart is the loaded weights of one part.
 type passPart struct {
 	p        *Pass
+	loaded   *loader
 	run      func(b *Batch, x Array)
 	tail     *tail // of the last part
 	stateful bool  // needs the states of layer
@@ -182,5 +194,8 @@ func (w *passPart) finish(ctx context.Context, group int, x []float32) error {
 	return nil
 }
 
-// Close does nothing: a backend's weights live as long as they are referred to.
-func (w *passPart) Close() error { return nil }
+// Close gives back the part's weights.
+func (w *passPart) Close() error {
+	w.loaded.unload()
+	return nil
+}

@@ -87,14 +87,14 @@ func (e *Encoder) conflicts(d *Dispatch) bool {
 // Count returns how many dispatches were added so far.
 func (e *Encoder) Count() int { return e.count }
 
-// Submit sends what was added to the device. The first dispatch after it waits
-// for all before: a device may run two submissions side by side.
+// Submit sends what was added to the device, which runs it after all that was
+// sent before.
 func (e *Encoder) Submit() {
 	if e.err != nil || len(e.ds) == 0 {
 		return
 	}
 	e.err = e.dev.Submit(e.ds)
-	e.ds, e.seconds = nil, 0
+	e.ds, e.since, e.seconds = nil, e.since[:0], 0
 }
 
 // Wait submits and waits until the device is done. It returns the first error

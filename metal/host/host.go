@@ -40,8 +40,9 @@ type Device interface {
 	// Compile makes the kernels of a program known by name. It errs with all
 	// that the compiler says.
 	Compile(ctx context.Context, p Program) error
-	// Submit runs dispatches in order, each that says Barrier after all before
-	// it, others side by side. It may return before they are done.
+	// Submit runs dispatches after all that was submitted before: each that says
+	// Barrier after all before it, others side by side. It may return before they
+	// are done.
 	Submit(ds []Dispatch) error
 	// Wait waits until all that was submitted is done and returns the first
 	// error of any of it.

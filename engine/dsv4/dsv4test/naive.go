@@ -105,8 +105,9 @@ func (n *Naive) LoadRope(f []float32, positions int) (dsv4.Weight, error) {
 	return r, nil
 }
 
-// NewArray, NewInts, Slice, Read and ReadInts are dsv4.Memory's.
+// Unload, NewArray, NewInts, Slice, Read and ReadInts are dsv4.Memory's.
 
+func (n *Naive) Unload(dsv4.Weight)                         {}
 func (n *Naive) NewArray(k int) (dsv4.Array, error)         { return make(array, k), nil }
 func (n *Naive) NewInts(k int) (dsv4.Array, error)          { return make(ints, k), nil }
 func (n *Naive) Slice(a dsv4.Array, from, k int) dsv4.Array { return a.(array)[from : from+k] }
@@ -157,8 +158,10 @@ func (n *Naive) Embed(b *dsv4.Batch, w dsv4.Weight, x dsv4.Array) {
 }
 
 // Linear is x·wᵀ.
-func (n *Naive) Linear(b *dsv4.Batch, w dsv4.Weight, x, y dsv4.Array) {
-	n.GroupLinear(b, w, 1, x, y)
+func (n *Naive) Linear(b *dsv4.Batch, x dsv4.Array, products ...dsv4.Product) {
+	for _, p := range products {
+		n.GroupLinear(b, p.W, 1, x, p.Y)
+	}
 }
 
 // GroupLinear is x·wᵀ by groups.
@@ -189,14 +192,6 @@ func (n *Naive) normed(x []float64, w []float64) {
 		if w != nil {
 			x[i] *= w[i]
 		}
-	}
-}
-
-// Norm norms each row.
-func (n *Naive) Norm(b *dsv4.Batch, w dsv4.Weight, x dsv4.Array) {
-	v := w.(vector)
-	for t := range b.Tokens {
-		n.normed(x.(array)[t*len(v):][:len(v)], v)
 	}
 }
 

@@ -39,8 +39,8 @@ func tokens(b *dsv4.Batch, f func(t, pos int)) {
 	}
 }
 
-// Queries norms and rotates each head.
-func (n *Naive) Queries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
+// queries norms and rotates each head.
+func (n *Naive) queries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
 	d := n.C.HeadDim
 	tokens(b, func(t, pos int) {
 		for h := range n.C.NumAttentionHeads {
@@ -53,10 +53,13 @@ func (n *Naive) Queries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
 	})
 }
 
-// Keys norms and rotates each key.
-func (n *Naive) Keys(b *dsv4.Batch, norm, r dsv4.Weight, kv dsv4.Array) {
-	d := n.C.HeadDim
-	tokens(b, func(t, pos int) { n.key(kv.(array)[t*d:][:d], norm.(vector), r, pos) })
+// Latents norms the query's latent, and norms and rotates each key.
+func (n *Naive) Latents(b *dsv4.Batch, qNorm dsv4.Weight, qr dsv4.Array, kvNorm, r dsv4.Weight, kv dsv4.Array) {
+	d, rank := n.C.HeadDim, n.C.QLoraRank
+	tokens(b, func(t, pos int) {
+		n.normed(qr.(array)[t*rank:][:rank], qNorm.(vector))
+		n.key(kv.(array)[t*d:][:d], kvNorm.(vector), r, pos)
+	})
 }
 
 func (n *Naive) key(v, norm []float64, r dsv4.Weight, pos int) {
@@ -67,8 +70,8 @@ func (n *Naive) key(v, norm []float64, r dsv4.Weight, pos int) {
 	}
 }
 
-// IndexQueries rotates the indexer's heads.
-func (n *Naive) IndexQueries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
+// indexQueries rotates the indexer's heads.
+func (n *Naive) indexQueries(b *dsv4.Batch, r dsv4.Weight, q dsv4.Array) {
 	d := n.C.IndexHeadDim
 	tokens(b, func(t, pos int) {
 		for h := range n.C.IndexNHeads {
@@ -174,7 +177,8 @@ func (n *Naive) visible(s dsv4.Span, pos, ratio int) int {
 }
 
 // Select picks the blocks of greatest score.
-func (n *Naive) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
+func (n *Naive) Select(b *dsv4.Batch, r dsv4.Weight, q, w, picks dsv4.Array) {
+	n.indexQueries(b, r, q)
 	H, d, k := n.C.IndexNHeads, n.C.IndexHeadDim, n.C.IndexTopK
 	for _, s := range b.Spans {
 		keys := s.State.Index.Entries.(array)
@@ -231,6 +235,7 @@ func largest(out []int32, scores []float64) (gap float64) {
 
 // Attend is the specification's 3.7 and 3.8.
 func (n *Naive) Attend(b *dsv4.Batch, a *dsv4.Attention, q, kv, picks, o dsv4.Array) {
+	n.queries(b, a.Rope, q)
 	W, d, H := n.C.SlidingWindow, n.C.HeadDim, n.C.NumAttentionHeads
 	for _, s := range b.Spans {
 		ring := s.State.Window.(array)

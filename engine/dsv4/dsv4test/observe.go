@@ -75,8 +75,8 @@ func (o *Observer) Route(b *dsv4.Batch, r *dsv4.Router, u, picks, weights dsv4.A
 }
 
 // Select notes every token's blocks.
-func (o *Observer) Select(b *dsv4.Batch, q, w, picks dsv4.Array) {
-	o.Ops.Select(b, q, w, picks)
+func (o *Observer) Select(b *dsv4.Batch, rope dsv4.Weight, q, w, picks dsv4.Array) {
+	o.Ops.Select(b, rope, q, w, picks)
 	o.note(b, "indexer", o.C.IndexTopK, picks)
 }
 
