@@ -7,14 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"assay/engine/cpu"
-	"assay/metal"
 )
 
 func versionCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "version",
-		Short:   "Print version, commit and engines",
+		Short:   "Print version, commit and the CPU engine's kernels",
 		Example: "  assay version --json",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -27,15 +26,14 @@ func versionCommand() *cobra.Command {
 			d := b.Device()
 			if asJSON {
 				return printJSON(c.OutOrStdout(), map[string]any{"version": t.Version, "commit": t.Commit, "dirty": t.Dirty,
-					"go": runtime.Version(), "cpu": map[string]any{"kernels": d.Kernels, "threads": d.Threads, "device": d.Name},
-					"metal": metal.ErrNotYet.Error()})
+					"go": runtime.Version(), "cpu": map[string]any{"kernels": d.Kernels, "threads": d.Threads, "device": d.Name}})
 			}
 			dirty := ""
 			if t.Dirty {
 				dirty = ", with changes"
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "assay %s, commit %s%s, %s\n%s: %s kernels, %d threads\n%v\n",
-				t.Version, t.Commit, dirty, runtime.Version(), d.Name, d.Kernels, d.Threads, metal.ErrNotYet)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "assay %s, commit %s%s, %s\n%s: %s kernels, %d threads\n",
+				t.Version, t.Commit, dirty, runtime.Version(), d.Name, d.Kernels, d.Threads)
 			return err
 		},
 	}
