@@ -9,51 +9,47 @@ import (
 	"strings"
 
 	"assay/metal/host"
+	"assay/metal/msl"
 )
 
 //go:embed *.metal
 var files embed.FS
 
-// Source is all kernels as one text: head, common, and the others by name.
-func Source() string {
+// Files is the kernels' sources: common ones first, the others by name.
+func Files() []msl.File {
 	entries, err := files.ReadDir(".")
 	if err != nil {
 		panic(err) // embedded
 	}
-	var names []string
+	var all []msl.File
 	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	rank := func(name string) string {
-		switch name {
-		case "head.metal":
-			return "0"
-		case "common.metal":
-			return "1"
-		}
-		return "2" + name
-	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(rank(a), rank(b)) })
-	var all strings.Builder
-	for _, name := range names {
-		text, err := files.ReadFile(name)
+		text, err := files.ReadFile(e.Name())
 		if err != nil {
 			panic(err)
 		}
-		all.Write(text)
-		all.WriteByte('\n')
+		all = append(all, msl.File{Name: e.Name(), Text: string(text)})
 	}
-	return all.String()
+	rank := func(f msl.File) string {
+		if f.Name == "common.metal" {
+			return "1"
+		}
+		return "2" + f.Name
+	}
+	slices.SortFunc(all, func(a, b msl.File) int { return strings.Compare(rank(a), rank(b)) })
+	return all
 }
 
-// Program is the source that instantiates the given kernels.
+// Source is all kernels as one program without instances: msl's head, then Files.
+func Source() string { return msl.Program(Files(), nil) }
+
+// Program is the program that instantiates the given kernels.
 func Program(instances []Instance) host.Program {
 	var p host.Program
-	var lines strings.Builder
+	var list []msl.Instance
 	for _, i := range instances {
 		p.Kernels = append(p.Kernels, i.Name())
-		lines.WriteString("INSTANTIATE_KERNEL(\"" + strings.Join(append([]string{i.Name() + "\"", i.Function}, i.Args...), ", ") + ")\n")
+		list = append(list, msl.Instance{Name: i.Name(), Kernel: i.Function, Args: i.Args})
 	}
-	p.Source = Source() + lines.String()
+	p.Source = msl.Program(Files(), list)
 	return p
 }
