@@ -140,7 +140,7 @@ func readRun(line []byte) (Run, error) {
 		return Run{}, fmt.Errorf("not a record: %w", err)
 	}
 	switch v.Schema {
-	case 1:
+	case 1, 2:
 		var r struct {
 			Kind string `json:"kind"`
 			Run

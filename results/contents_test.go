@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,21 +12,20 @@ import (
 	"testing"
 )
 
-// A version 1 ledger of this day must be read by every later assay.
-func TestReadVersion1(t *testing.T) {
-	c, err := Read(filepath.Join("testdata", "v1.jsonl"))
-	if err != nil || c.Run.Schema != 1 || len(c.Scores) != 8 || len(c.Timings) != 6 {
-		t.Fatalf("%+v, %v", c, err)
+// A ledger of each version must be read by every later assay.
+func TestReadVersions(t *testing.T) {
+	for version, system := range map[int]string{1: "", 2: "made 1.0"} {
+		c, err := Read(filepath.Join("testdata", fmt.Sprintf("v%d.jsonl", version)))
+		if err != nil || c.Run.Schema != version || len(c.Scores) != 8 || len(c.Timings) != 6 || c.Run.Engine.System != system {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if got := c.Scores[7]; !reflect.DeepEqual(got, madeScore("q4", "code", 1, 0.25)) {
+			t.Errorf("%+v", got)
+		}
 	}
-	if got := c.Scores[7]; !reflect.DeepEqual(got, madeScore("q4", "code", 1, 0.25)) {
-		t.Errorf("%+v", got)
-	}
-	if SchemaVersion != 1 {
-		return
-	}
-	golden, _ := os.ReadFile(filepath.Join("testdata", "v1.jsonl"))
+	golden, _ := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("v%d.jsonl", SchemaVersion)))
 	if got := madeFile(t, func(l *Ledger) { sweep(t, l) }); !bytes.Equal(got, golden) {
-		t.Errorf("version 1 is written otherwise now; a change of the format takes a new version:\n%s", got)
+		t.Errorf("version %d is written otherwise now; a change of the format takes a new version:\n%s", SchemaVersion, got)
 	}
 }
 
@@ -40,10 +40,10 @@ func TestReadRefuses(t *testing.T) {
 		head[:40]:  ": no run is recorded",
 		"\x7fELF ": ":1: not a ledger",
 		lines[1]:   `:1: kind "score", want the run first`,
-		strings.Replace(head, `"schema":1`, `"schema":2`, 1):            ":1: schema version 2, this assay reads versions 1 to 1",
-		strings.Replace(head, `"schema":1`, `"schema":2,"new":3`, 1):    ":1: schema version 2, this assay reads versions 1 to 1",
-		strings.Replace(head, `"schema":1,`, ``, 1):                     ":1: schema version 0, this assay reads versions 1 to 1",
-		strings.Replace(head, `"schema":1`, `"schema":1,"new":3`, 1):    `:1: not a record: json: unknown field "new"`,
+		strings.Replace(head, `"schema":2`, `"schema":3`, 1):            ":1: schema version 3, this assay reads versions 1 to 2",
+		strings.Replace(head, `"schema":2`, `"schema":3,"new":3`, 1):    ":1: schema version 3, this assay reads versions 1 to 2",
+		strings.Replace(head, `"schema":2,`, ``, 1):                     ":1: schema version 0, this assay reads versions 1 to 2",
+		strings.Replace(head, `"schema":2`, `"schema":2,"new":3`, 1):    `:1: not a record: json: unknown field "new"`,
 		head + lines[1] + lines[2] + lines[1]:                           `:4: score of bf16, window 0 of "prose": recorded already`,
 		head + lines[9] + lines[9]:                                      ":3: timing of q4, repetition 0: recorded already",
 		head + other:                                                    ":2: another run in the same ledger: protocol.window 512, want 8",
@@ -79,7 +79,7 @@ func FuzzRead(f *testing.F) {
 	})
 	f.Add(whole)
 	f.Add(whole[:len(whole)-9])
-	f.Add(bytes.Replace(whole, []byte(`"schema":1`), []byte(`"schema":9`), 1))
+	f.Add(bytes.Replace(whole, []byte(`"schema":2`), []byte(`"schema":9`), 1))
 	f.Add([]byte("{}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, size, err := parse("ledger.jsonl", bytes.NewReader(data))

@@ -141,7 +141,7 @@ func TestLedgerLines(t *testing.T) {
 	if len(lines) != 1+len(steps()) {
 		t.Fatalf("%d lines, want %d", len(lines), 1+len(steps()))
 	}
-	for i, prefix := range map[int]string{0: runStart + "1,", 1: `{"kind":"score","variant":"bf16",`, 9: `{"kind":"timing","variant":"q4","repetition":0,`} {
+	for i, prefix := range map[int]string{0: runStart + "2,", 1: `{"kind":"score","variant":"bf16",`, 9: `{"kind":"timing","variant":"q4","repetition":0,`} {
 		if !strings.HasPrefix(lines[i], prefix) {
 			t.Errorf("line %d is %s, want %s…", i+1, lines[i], prefix)
 		}
@@ -331,7 +331,7 @@ func TestLedgerCountsManyDifferences(t *testing.T) {
 	a, b := madeRun([]string{"q4"}, 300), madeRun([]string{"q4"}, 300)
 	b.Machine, b.Engine = Machine{}, Engine{}
 	d := a.differences(b)
-	if !strings.HasSuffix(d, "; and 1 more") || strings.Count(d, ", want ") != maxDifferences {
+	if !strings.HasSuffix(d, "; and 3 more") || strings.Count(d, ", want ") != maxDifferences {
 		t.Error(d)
 	}
 }
@@ -463,7 +463,7 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]func(*Run){
-		"schema version 2, want 1":                             func(r *Run) { r.Schema = 2 },
+		"schema version 1, want 2":                             func(r *Run) { r.Schema = 1 },
 		"0 variants and 2 texts":                               func(r *Run) { r.Variants = nil },
 		`first variant is "bf16", want the reference "native"`: func(r *Run) { r.Protocol.Reference = "native" },
 		`a variant named "q 4"`:                                func(r *Run) { r.Variants[1].Name = "q 4" },

@@ -21,7 +21,7 @@ func madeRun(names []string, bytesMain ...int64) Run {
 			{Name: "code", Corpus: "heldout", Digest: "t2", Tokens: 9, Count: 2},
 		},
 		Variants: []Variant{{Name: "bf16", Digest: "v0", BytesMain: 800, BitsPerWeight: 16}},
-		Engine:   Engine{Name: "cpu", Device: "CPU engine, made", Kernels: "plain", Activations: "f32", Threads: 2},
+		Engine:   Engine{Name: "cpu", Device: "CPU engine, made", Kernels: "plain", Activations: "f32", Threads: 2, System: "made 1.0", Source: "0123456789abcdef"},
 		Machine:  Machine{OS: "linux", Arch: "amd64", CPU: "made", Cores: 2, Memory: 1 << 30},
 		Speed:    &Speed{PrefillTokens: 100, DecodeTokens: 2, Repetitions: 3, Discarded: 1, Seed: 7},
 	}

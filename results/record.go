@@ -9,7 +9,8 @@ import "time"
 // SchemaVersion is the version of the records that this code writes.
 //
 //	1  first version
-const SchemaVersion = 1
+//	2  engine.system and engine.source added
+const SchemaVersion = 2
 
 // Run is the ledger's first record: all that made the figures that follow.
 // Two runs may share a ledger only if they differ in nothing but Made and Tool.
@@ -89,6 +90,10 @@ type Engine struct {
 	Kernels     string `json:"kernels"`     // such as "avx512"
 	Activations string `json:"activations"` // "f32"
 	Threads     int    `json:"threads"`
+	// What compiled and ran the kernels, and the digest of their source, where
+	// they are not the program's own.
+	System string `json:"system,omitempty"`
+	Source string `json:"source,omitempty"`
 }
 
 // Machine is where it ran.
