@@ -20,15 +20,6 @@ func rms(a, b []float32) float64 {
 	return math.Sqrt(s / float64(len(a)))
 }
 
-func config(t testing.TB) *dsv4.Config {
-	t.Helper()
-	c, err := dsv4.ParseConfig(source(t).Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // states takes windows through a model layer by layer and returns their final
 // hidden states and their distributions.
 func states(t testing.TB, ops dsv4.Ops, c *dsv4.Config, w dsv4.Weights, windows [][]token.ID) (hidden, logP []float32) {
@@ -89,39 +80,16 @@ func TestNaive(t *testing.T) {
 	}
 }
 
-// flips names the selections that fell the other way and returns the first
-// position of one in each window, its length if there is none. A float32 sum
-// cannot turn a gap of more than 1e-4; what follows a flip may differ anyhow.
+// flips is dsv4test.Flips for tests: it names them and errs on one that is no
+// near tie.
 func flips(t *testing.T, what string, want, got []dsv4test.Selection, windows [][]token.ID) (first []int) {
 	t.Helper()
-	type place struct {
-		kind                    string
-		layer, window, position int
+	first, named, err := dsv4test.Flips(want, got, windows)
+	for _, s := range named {
+		t.Logf("%s: a selection fell the other way: %s", what, s)
 	}
-	at := func(s dsv4test.Selection) place { return place{s.Kind, s.Layer, s.Window, s.Position} }
-	took := map[place]dsv4test.Selection{}
-	for _, s := range got {
-		took[at(s)] = s
-	}
-	if len(want) != len(got) || len(took) != len(got) {
-		t.Fatalf("%s: %d selections at %d places, want %d", what, len(got), len(took), len(want))
-	}
-	for _, w := range windows {
-		first = append(first, len(w))
-	}
-	for _, w := range want {
-		s, ok := took[at(w)]
-		if !ok || w.Same(s) {
-			if !ok {
-				t.Fatalf("%s: no selection at %s", what, w)
-			}
-			continue
-		}
-		t.Logf("%s: a selection fell the other way: %s: took %v, want %v", what, w, s.Picks, w.Picks)
-		if w.Gap > 1e-4 && w.Position < first[w.Window] {
-			t.Errorf("%s: %s is no near tie", what, w)
-		}
-		first[w.Window] = min(first[w.Window], w.Position)
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
 	}
 	return first
 }
