@@ -15,10 +15,12 @@ type LogProbs []float32
 
 // Device is what a backend runs on, as records name it.
 type Device struct {
-	Engine      string // "cpu"
+	Engine      string // "cpu", "metal", "emu", "cuda"
 	Name        string // for people, such as "CPU engine, AMD EPYC 9354"
-	Kernels     string // which kernels were chosen, such as "avx512"
-	Activations string // type of the inputs of matrix products: "f32"
+	Kernels     string // which kernels were chosen, such as "avx512", or "msl"
+	Activations string // type of the inputs of matrix products: "f32", "f16", "bf16"
+	System      string // what compiled and ran the kernels, where that is not the program itself
+	Source      string // digest of the kernels' source, likewise
 	Threads     int
 	Memory      int64 // bytes free for weights, states and scratch, when asked
 }

@@ -13,6 +13,7 @@ import (
 	"assay/engine/token"
 	"assay/engine/variant"
 	"assay/metal/host"
+	"assay/metal/kernels"
 )
 
 // Activations are the types that inputs of quantized products and cached keys
@@ -63,8 +64,8 @@ func (b *Backend) Close() error { return b.dev.Close() }
 func (b *Backend) Device() engine.Device {
 	i := b.dev.Info()
 	return engine.Device{
-		Engine: i.Driver, Name: i.Name, Kernels: i.System,
-		Activations: b.opt.Activations, Threads: 1, Memory: b.opt.Memory,
+		Engine: i.Driver, Name: i.Name, Kernels: "msl", Activations: b.opt.Activations,
+		System: i.System, Source: kernels.Digest(), Threads: 1, Memory: b.opt.Memory,
 	}
 }
 

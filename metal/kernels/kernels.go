@@ -4,7 +4,9 @@
 package kernels
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -41,6 +43,12 @@ func Files() []msl.File {
 
 // Source is all kernels as one program without instances: msl's head, then Files.
 func Source() string { return msl.Program(Files(), nil) }
+
+// Digest names the kernels' source.
+func Digest() string {
+	sum := sha256.Sum256([]byte(Source()))
+	return hex.EncodeToString(sum[:8])
+}
 
 // Program is the program that instantiates the given kernels.
 func Program(instances []Instance) host.Program {
