@@ -199,7 +199,7 @@ func (d *Device) failure(text string) error {
 	k := d.kernels[name]
 	d.mu.Unlock()
 	if k != nil && strings.Contains(text, " line") && !strings.Contains(text, "\x02") {
-		text += " of " + k.file
+		text += " (lines of " + k.file + ")"
 	}
 	return errors.New("emu: " + withLines(text))
 }

@@ -44,7 +44,7 @@ template <class T> struct arginfo<const T&> { enum { kind = msl_rt::kConstant, s
 #define MSL_CAT(a, b) MSL_CAT_(a, b)
 #define TG_ARRAY(T, name, n)                     \
   static const char MSL_CAT(msl_key_, name) = 0; \
-  T* const name = static_cast<T*>(msl_rt::tg_array(&MSL_CAT(msl_key_, name), sizeof(T) * (n), alignof(T) < 16 ? 16 : alignof(T)))
+  T* const name = static_cast<T*>(msl_rt::tg_array(&MSL_CAT(msl_key_, name), sizeof(T) * (n), alignof(T) < 16 ? 16 : alignof(T), __LINE__))
 #define PROGRAM_TABLE(T, name, n) static const T name[n]
 #if defined(__clang__)
 #define MSL_UNROLL _Pragma("clang loop unroll(enable)")

@@ -182,14 +182,14 @@ void simd_barrier(int flags, int line) {
 }
 
 // The array that a TG_ARRAY names: the first thread to come makes it.
-void* tg_array(const void* key, size_t bytes, size_t align) {
+void* tg_array(const void* key, size_t bytes, size_t align, int line) {
   Group* g = cur->group;
   for (uint32_t i = 0; i < g->narrays; i++) {
     if (g->arrays[i].key == key) return g->arena + g->arrays[i].off;
   }
   const uint32_t off = uint32_t((g->arena_used + align - 1) / align * align);
   g->arena_bytes += uint32_t((bytes + 15) / 16 * 16);
-  if (g->arena_bytes > kMaxTgMem) fail("threadgroup memory of %u bytes is over Metal's %u", g->arena_bytes, kMaxTgMem);
+  if (g->arena_bytes > kMaxTgMem) fail("threadgroup memory of %u bytes at line %d is over Metal's %u", g->arena_bytes, line, kMaxTgMem);
   if (g->narrays == sizeof g->arrays / sizeof g->arrays[0]) fail("more than %u threadgroup arrays", g->narrays);
   g->arrays[g->narrays++] = {key, off, uint32_t(bytes)};
   g->arena_used = off + uint32_t(bytes) + 48;

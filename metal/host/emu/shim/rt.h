@@ -76,7 +76,7 @@ void wait_next(Thread* t);                 // runs another thread until t may go
 [[noreturn]] void misuse(Thread* t, int line);  // lanes meet that must not
 void barrier(int flags, int line);
 void simd_barrier(int flags, int line);
-void* tg_array(const void* key, size_t bytes, size_t align);
+void* tg_array(const void* key, size_t bytes, size_t align, int line);
 
 enum AtomicOp { kLoad, kStore, kAdd, kSub, kAnd, kOr, kMaxU, kMinU, kMaxI, kMinI, kSwap };
 uint32_t atomic_op(void* p, uint32_t v, AtomicOp op);

@@ -62,7 +62,7 @@ kernel void bug_group_race(device const float* in [[buffer(0)]], device float* o
 kernel void bug_divergent_simd(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                                uint tid [[thread_index_in_threadgroup]]) {
   float v = in[tid];
-  if (tid % 2 == 0) v = simd_sum(v);  // FOUND not every thread reaches
+  if (tid % 2 == 0) v = simd_sum(v);  // FOUND after some lanes returned
   out[tid] = v;
 }
 kernel void bug_too_much_memory(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
