@@ -27,9 +27,11 @@ func (d *Device) NewBuffer(n int64) (host.Buffer, error) {
 		return nil, err
 	}
 	pages := (n + host.PageSize - 1) / host.PageSize * host.PageSize
-	whole, err := unix.Mmap(-1, 0, int(pages+2*guard), unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	whole, err := unix.Mmap(-1, 0, int(pages+2*guard+host.PageSize), unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	at := int64(guard)
 	if err == nil {
-		if err = unix.Mprotect(whole[guard:guard+pages], unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		at += int64(-uintptr(unsafe.Pointer(unsafe.SliceData(whole))) % host.PageSize)
+		if err = unix.Mprotect(whole[at:at+pages], unix.PROT_READ|unix.PROT_WRITE); err != nil {
 			err = fmt.Errorf("%w, %w", err, unix.Munmap(whole))
 		}
 	}
@@ -37,7 +39,7 @@ func (d *Device) NewBuffer(n int64) (host.Buffer, error) {
 		d.release(n)
 		return nil, fmt.Errorf("emu: a buffer of %d bytes: %w", n, err)
 	}
-	return d.newBuffer(whole[guard:guard+n:guard+n], whole, false)
+	return d.newBuffer(whole[at:at+n:at+n], whole, false)
 }
 
 // Map makes a buffer of memory that the host has: whole pages.

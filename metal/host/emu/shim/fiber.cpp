@@ -232,6 +232,7 @@ void run_group(Group* g) {
   for (; g->fibers < g->nthreads; g->fibers++) g->th[g->fibers].sp = fresh_context(g->th[g->fibers].stack, fiber_main);
   const uint32_t seed = g->job->perturb ? g->job->seed | 1u : 0;
   for (uint32_t i = 0; i < g->nthreads; i++) {
+    g->th[i].parity = 0;  // a kernel that failed left its lanes apart
     g->th[i].seed = seed;
     g->th[i].map = g->job->map;
   }

@@ -33,7 +33,7 @@ MSL_INTERNAL const T* gather(T v, int line, uint& par) {
   return slots;
 }
 
-// The order of a reduction is Metal's own affair: a perturbed build turns the
+// The order of a reduction is Metal's own affair: a perturbed build permutes the
 // lanes by its seed. Otherwise it is a butterfly, as in the CUDA shim.
 template <class T, class Op>
 MSL_INTERNAL T reduce(T v, Op op, int line) {
@@ -46,13 +46,13 @@ MSL_INTERNAL T reduce(T v, Op op, int line) {
   slots[t->lane] = v;
   if (msl_rt::simd_arrive(t, line)) {
     T a[32];
-    for (uint i = 0; i < 32; i++) {
 #if defined(MSL_PERTURB)
-      a[(i * (2 * (t->seed & 15) + 1) + (t->seed >> 4)) & 31u] = slots[i];
-#else
-      a[i] = slots[i];
-#endif
+    for (uint i = 0, n = 0; i < 64; i++) {  // the first half of the cells, in the order of the map
+      if (t->map[i] < 32) a[n++] = slots[t->map[i]];
     }
+#else
+    for (uint i = 0; i < 32; i++) a[i] = slots[i];
+#endif
     for (uint d = 16; d > 0; d /= 2) {
       for (uint i = 0; i < d; i++) a[i] = op(a[i], a[i + d]);
     }
