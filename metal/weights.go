@@ -1,20 +1,24 @@
 package metal
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"unsafe"
 
 	"assay/engine/affine"
 	"assay/engine/dsv4"
 	"assay/engine/mx"
+	"assay/engine/page"
 	"assay/engine/tensor"
 	"assay/metal/host"
 	"assay/metal/kernels"
 )
 
-// span is bytes of a buffer.
+// span is bytes of a buffer: of one that the heap gave, or of one that is mapped
+// over a file's pages.
 type span struct {
-	block *block
+	block *block // nil where it is mapped
 	buf   host.Buffer
 	at    int64
 	len   int64
@@ -74,7 +78,37 @@ type rope struct {
 	positions int
 }
 
-// store copies the parts of data, one after another, to the device.
+// mapAlign is where a tensor must begin in memory to be read where it is: kernels
+// load 16 bytes at once.
+const mapAlign = 16
+
+// share maps data where it lies, if it is one run of a mapped file that suits the
+// kernels' loads and the device. Else it returns an empty span.
+func (o *ops) share(data [][]byte) (span, error) {
+	run := data[0]
+	for _, d := range data[1:] {
+		if len(d) == 0 || unsafe.Add(unsafe.Pointer(unsafe.SliceData(run)), len(run)) != unsafe.Pointer(unsafe.SliceData(d)) {
+			return span{}, nil
+		}
+		run = unsafe.Slice(unsafe.SliceData(run), len(run)+len(d))
+	}
+	pages, ok := page.Around(run)
+	if !ok || uintptr(unsafe.Pointer(unsafe.SliceData(run)))%mapAlign != 0 || int64(len(pages)) > o.dev.Info().Limits.MaxBuffer {
+		return span{}, nil
+	}
+	buf, err := o.dev.Map(pages)
+	switch {
+	case errors.Is(err, host.ErrNoMap):
+		return span{}, nil
+	case err != nil:
+		return span{}, err
+	}
+	at := int64(uintptr(unsafe.Pointer(unsafe.SliceData(run))) - uintptr(unsafe.Pointer(unsafe.SliceData(pages))))
+	return span{buf: buf, at: at, len: int64(len(run))}, nil
+}
+
+// store puts the parts of data, one after another, where the device reads them:
+// where they are, or a copy.
 func (o *ops) store(w *weights, data ...[]byte) (span, error) {
 	var n int64
 	for _, d := range data {
@@ -82,6 +116,12 @@ func (o *ops) store(w *weights, data ...[]byte) (span, error) {
 	}
 	if n == 0 {
 		return span{}, nil
+	}
+	if s, err := o.share(data); err != nil || s.buf != nil {
+		if err == nil {
+			w.spans = append(w.spans, s)
+		}
+		return s, err
 	}
 	b, at, err := o.heap.alloc(n, false)
 	if err != nil {
@@ -104,7 +144,11 @@ func (o *ops) Unload(w dsv4.Weight) {
 		o.fail("%w", err)
 	}
 	for _, s := range spansOf(w) {
-		o.heap.release(s.block, s.at, s.len)
+		if s.block == nil {
+			s.buf.Free()
+		} else {
+			o.heap.release(s.block, s.at, s.len)
+		}
 	}
 }
 

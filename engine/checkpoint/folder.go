@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"unsafe"
+
+	"assay/engine/page"
 )
 
 // smallFile bounds what read takes into memory: far above the largest index
@@ -103,7 +105,7 @@ func (d *directory) open(name string) ([]byte, error) {
 	case info.Size() == 0:
 		return nil, nil // an empty file has no mapping
 	}
-	data, err := mapFile(f, info.Size())
+	data, err := page.ReadOnly(f, info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("cannot map %d bytes: %w", info.Size(), reason(err))
 	}
@@ -138,7 +140,7 @@ func (d *directory) read(name string) ([]byte, error) {
 func (d *directory) close() error {
 	var errs []error
 	for _, m := range d.mapped {
-		errs = append(errs, unmapFile(m))
+		errs = append(errs, page.Close(m))
 	}
 	d.mapped = nil
 	return errors.Join(errs...)
@@ -147,9 +149,9 @@ func (d *directory) close() error {
 // release drops the pages that lie within part. The mapping is read only, so
 // nothing is lost; where the system refuses, memory is all that it costs.
 func (d *directory) release(part []byte) {
-	page := os.Getpagesize()
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(part)))) & (page - 1)
-	if n := (len(part) - skip) &^ (page - 1); n > 0 {
+	size := os.Getpagesize()
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(part)))) & (size - 1)
+	if n := (len(part) - skip) &^ (size - 1); n > 0 {
 		dropPages(part[skip : skip+n])
 	}
 }

@@ -2,22 +2,7 @@
 
 package checkpoint
 
-import (
-	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
-)
-
-// mapFile maps all size bytes of f, which is not empty, read only.
-func mapFile(f *os.File, size int64) ([]byte, error) {
-	if int64(int(size)) != size {
-		return nil, fmt.Errorf("larger than the address space")
-	}
-	return unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
-}
-
-func unmapFile(data []byte) error { return unix.Munmap(data) }
+import "golang.org/x/sys/unix"
 
 // dropPages takes whole pages of a mapping out of memory.
 func dropPages(pages []byte) { unix.Madvise(pages, unix.MADV_DONTNEED) }
