@@ -2,6 +2,7 @@ package msl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -40,7 +41,7 @@ func (s *Source) Extract(names ...string) (string, error) {
 		b.WriteString(s.raw[c.from:c.to])
 		last = c.to
 	}
-	b.WriteString("\n#line 1 \"instances\"\n")
+	b.WriteString("\n" + InstancesLine)
 	for _, in := range instances {
 		if len(in.Args) > 0 {
 			fmt.Fprintf(&b, "INSTANTIATE_KERNEL(%q, %s, %s)\n", in.Name, in.Kernel, strings.Join(in.Args, ", "))
@@ -60,11 +61,7 @@ func (s *Source) closure(need map[string]bool) []bool {
 				continue
 			}
 			keep[i], more = true, true
-			text := s.text[c.from:c.to]
-			if m := reDefine.FindStringSubmatch(s.raw[c.from:c.to]); m != nil && !macros[m[1]] {
-				text = m[3]
-			}
-			for _, w := range reWord.FindAllString(text, -1) {
+			for _, w := range s.mentions(i) {
 				need[w] = true
 			}
 		}
@@ -75,6 +72,21 @@ func (s *Source) closure(need map[string]bool) []bool {
 		}
 	}
 	return keep
+}
+
+// mentions returns the words of a declaration, or of what a macro stands for.
+func (s *Source) mentions(i int) []string {
+	c := &s.chunks[i]
+	if c.words == nil {
+		text := s.text[c.from:c.to]
+		if m := reDefine.FindStringSubmatch(s.raw[c.from:c.to]); m != nil && !macros[m[1]] {
+			text = m[3]
+		}
+		c.words = append([]string{}, reWord.FindAllString(text, -1)...)
+		slices.Sort(c.words)
+		c.words = slices.Compact(c.words)
+	}
+	return c.words
 }
 
 func (c chunk) wanted(need map[string]bool) bool {

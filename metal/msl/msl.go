@@ -37,6 +37,9 @@ var Types string
 // File is a named piece of a program.
 type File struct{ Name, Text string }
 
+// InstancesLine stands before the instances of a program.
+const InstancesLine = "#line 1 \"instances\"\n"
+
 // Program puts Head, files and instantiations together, with #line directives
 // between them.
 func Program(files []File, instances []Instance) string {
@@ -48,9 +51,7 @@ func Program(files []File, instances []Instance) string {
 			b.WriteByte('\n')
 		}
 	}
-	if len(instances) > 0 {
-		b.WriteString("#line 1 \"instances\"\n")
-	}
+	b.WriteString(InstancesLine)
 	for _, in := range instances {
 		if len(in.Args) > 0 {
 			fmt.Fprintf(&b, "INSTANTIATE_KERNEL(%q, %s, %s)\n", in.Name, in.Kernel, strings.Join(in.Args, ", "))

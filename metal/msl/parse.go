@@ -11,6 +11,7 @@ type chunk struct {
 	from, to int
 	kind     chunkKind
 	names    []string // what it declares
+	words    []string // what it mentions, once somebody asked
 }
 
 type chunkKind int

@@ -7,6 +7,7 @@
 package emu
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -57,7 +58,8 @@ type Device struct {
 
 	mu      sync.Mutex // guards what follows
 	kernels map[string]*kernel
-	used    int64 // bytes of buffers
+	linted  [sha256.Size]byte // digest of the last program that kept the rules
+	used    int64             // bytes of buffers
 	counted []*Buffer
 }
 

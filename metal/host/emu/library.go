@@ -24,7 +24,9 @@ type runtimeLibrary struct {
 func openRuntime(b *builder) (*runtimeLibrary, error) {
 	sources := shimFiles(".cpp")
 	flags := []string{"-std=c++17", "-O2", "-fPIC", "-fno-exceptions", "-fno-rtti", "-pthread", "-w"}
-	parts := []string{fmt.Sprint("checked: ", b.checked)}
+	// The loader takes libraries of one name for one: what is of another folder has
+	// another.
+	parts := []string{fmt.Sprint("checked: ", b.checked), b.folder}
 	for _, f := range sources {
 		parts = append(parts, f.Name, f.Text)
 	}

@@ -2,6 +2,7 @@ package emu
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -32,7 +33,7 @@ func (d *Device) Compile(ctx context.Context, p host.Program) error {
 	if err != nil {
 		return err
 	}
-	if err := msl.Failure(src.Lint()); err != nil {
+	if err := d.lint(src, p.Source); err != nil {
 		return err
 	}
 	units, links, err := d.plan(src, p.Kernels)
@@ -47,6 +48,26 @@ func (d *Device) Compile(ctx context.Context, p host.Program) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// lint holds a program to the rules, once for all programs that differ in their
+// instances only.
+func (d *Device) lint(src *msl.Source, text string) error {
+	kernels, _, _ := strings.Cut(text, msl.InstancesLine)
+	digest := sha256.Sum256([]byte(kernels))
+	d.mu.Lock()
+	known := d.linted == digest
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := msl.Failure(src.Lint()); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.linted = digest
 	return nil
 }
 
