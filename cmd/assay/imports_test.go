@@ -16,7 +16,7 @@ import (
 var levels = map[string]int{
 	"engine/tensor": 0, "engine/page": 0, "engine/token": 0, "engine/cpu/kernel": 0, "eval/stat": 0, "refmodel": 0, "metal/msl": 0,
 	"engine/affine": 1, "engine/mx": 1, "engine/checkpoint": 1, "engine/reference": 1, "datasets": 1, "engine/shard": 1, "metal/host": 1,
-	"engine/variant": 2, "engine/synth": 2, "metal/kernels": 2, "metal/host/emu": 2,
+	"engine/variant": 2, "engine/synth": 2, "metal/kernels": 2, "metal/host/emu": 2, "metal/host/cuda": 2, "metal/host/apple": 2,
 	"engine": 3, "engine/bundle": 3,
 	"engine/dsv4": 4, "engine/inspect": 4, "bench": 4,
 	"engine/cpu": 5, "metal": 5, "eval": 5,
