@@ -15,7 +15,7 @@ ARGS :=
 
 export CGO_ENABLED := 1
 
-.PHONY: help build sweep test race test-arm64 interop interop-torch lint clean setup tools
+.PHONY: help build sweep test race test-arm64 msl-check interop interop-torch lint clean setup tools
 
 help:
 	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
@@ -23,6 +23,7 @@ help:
 	@echo "make test    build, then: go test \$$(ARGS) ./..."
 	@echo "make race    the tests of parallel code under the race detector"
 	@echo "make test-arm64  the CPU engine's tests as arm64 code, emulated on other machines"
+	@echo "make msl-check  the Metal kernels held to the dialect and to Metal's address spaces, by clang"
 	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
 	@echo "make interop-torch  build, then hold bundles' scores against transformers' (3 GB, once)"
 	@echo "make bench-peers  build, then time it beside transformers, llama.cpp, MLX, OpenBLAS (6 GB, once)"
@@ -52,6 +53,9 @@ race: setup
 
 test-arm64: tools
 	@setup/arm64.sh $(ARGS)
+
+msl-check:
+	@clang=$$(setup/clang.sh) && CLANG=$$clang ASSAY_NEEDS_CLANG=1 go test $(ARGS) ./metal/msl
 
 interop: build
 	@interop/run.sh
