@@ -26,6 +26,9 @@ type ops struct {
 	batch    *dsv4.Batch     // whose tokens are on the device
 	ids      array
 	err      error // of an operation, for the next Read
+	// Scratch of operations.
+	expertRooms expertRooms
+	headRooms   headRooms
 }
 
 // array is float32 or int32 elements of a buffer, from a byte on.

@@ -17,6 +17,10 @@ import (
 //go:embed *.metal
 var files embed.FS
 
+// shared are the files that others build on, in their order; the others follow
+// by name.
+var shared = []string{"contract.metal", "common.metal", "arith.metal", "rows.metal", "tile.metal"}
+
 // Files is the kernels' sources: common ones first, the others by name.
 func Files() []msl.File {
 	entries, err := files.ReadDir(".")
@@ -32,10 +36,10 @@ func Files() []msl.File {
 		all = append(all, msl.File{Name: e.Name(), Text: string(text)})
 	}
 	rank := func(f msl.File) string {
-		if f.Name == "common.metal" {
-			return "1"
+		if i := slices.Index(shared, f.Name); i >= 0 {
+			return string(rune('0' + i))
 		}
-		return "2" + f.Name
+		return f.Name
 	}
 	slices.SortFunc(all, func(a, b msl.File) int { return strings.Compare(rank(a), rank(b)) })
 	return all
