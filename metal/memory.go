@@ -10,7 +10,9 @@ import (
 // batches of t tokens of sequences of up to longest.
 func (b *Backend) scratchBytes(c *dsv4.Config, t, longest int) int64 {
 	var sum int64
-	for _, f := range []func(c *dsv4.Config, t, longest int) int64{headBytes, expertBytes} {
+	for _, f := range []func(c *dsv4.Config, t, longest int) int64{
+		hyperScratch, attendScratch, selectScratch, routeScratch, headBytes, expertBytes,
+	} {
 		sum += f(c, t, longest)
 	}
 	return sum

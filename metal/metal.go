@@ -46,6 +46,9 @@ func New(dev host.Device, opt Options) (*Backend, error) {
 	return &Backend{dev, opt}, nil
 }
 
+// Options are what the backend was made with.
+func (b *Backend) Options() Options { return b.opt }
+
 // activationTypes are the kernels' types by the names of Activations.
 var activationTypes = map[string]string{"f32": "float", "f16": "half", "bf16": "bfloat"}
 

@@ -25,11 +25,15 @@ type ops struct {
 	held     []host.Dispatch // wait for wanted
 	batch    *dsv4.Batch     // whose tokens are on the device
 	ids      array
+	rooms    rooms
 	err      error // of an operation, for the next Read
 	// Scratch of operations.
 	expertRooms expertRooms
 	headRooms   headRooms
 }
+
+// rooms is what the model's operations keep between their dispatches.
+type rooms struct{ sums, chunks, stats, scores, logits array }
 
 // array is float32 or int32 elements of a buffer, from a byte on.
 type array struct {

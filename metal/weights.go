@@ -43,6 +43,7 @@ type matrix struct {
 	rows, cols            int
 	format                kernels.Format
 	codes, scales, biases span // scales and biases are empty where the format has none
+	control               span // of an mHC step, beside its matrix from the first use on
 }
 
 // stack is equal matrices one after another, the routed experts' gate, up or

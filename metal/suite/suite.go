@@ -29,6 +29,9 @@ type Bench struct {
 	Metal  dsv4.Ops
 	CPU    dsv4.Ops
 	Rand   *rand.Rand // the case's own
+	// Activations and KVSim are the Metal backend's mode.
+	Activations string
+	KVSim       bool
 	// Unit is the relative rounding of the activations' type: 2^-24 for f32,
 	// where inputs are not rounded, 2^-11 for f16, 2^-8 for bf16.
 	Unit float64
@@ -37,9 +40,18 @@ type Bench struct {
 // units are the relative roundings of activations by name.
 var units = map[string]float64{"f32": 0x1p-24, "f16": 0x1p-11, "bf16": 0x1p-8}
 
+// Defined says whether a case's shapes are, in a backend's mode.
+func (c Case) Defined(m *metal.Backend) bool {
+	return !m.Options().Model.KVSim || c.Config.CheckKVSim() == nil
+}
+
 // Run runs a case on a backend. cpu's kernels should be the plain ones.
 func Run(c Case, m *metal.Backend, plain *cpu.Backend) error {
-	b := &Bench{Config: c.Config, Rand: rand.New(rand.NewPCG(hash(c.Name), 7)), Unit: units[m.Device().Activations]}
+	mode := m.Options()
+	b := &Bench{
+		Config: c.Config, Rand: rand.New(rand.NewPCG(hash(c.Name), 7)),
+		Activations: mode.Activations, KVSim: mode.Model.KVSim, Unit: units[mode.Activations],
+	}
 	var err error
 	if b.Metal, err = m.Ops(c.Config); err != nil {
 		return err

@@ -1,0 +1,174 @@
+// attend_chunks: attend for one query, a decoded token: its keys in chunks that fill
+// the device, and the chunks put together. Keys, contract and twins are attend's.
+
+// One half of a sum that lanes share out: a lane whose bit M is set goes on with
+// the upper M of 2*M values, the other with the lower.
+template <int M>
+MSL_FN void share(thread float* v, uint lane) {
+  const bool upper = (lane & uint(M)) != 0u;
+  MSL_UNROLL
+  for (int i = 0; i < M; i++) {
+    const float keep = upper ? v[i + M] : v[i];
+    const float give = upper ? v[i] : v[i + M];
+    v[i] = keep + simd_shuffle_xor(give, ushort(M));
+  }
+}
+
+// The sum over the lanes of v[lane]; v is used up.
+MSL_FN float shared_sum(thread float* v, uint lane) {
+  share<16>(v, lane);
+  share<8>(v, lane);
+  share<4>(v, lane);
+  share<2>(v, lane);
+  share<1>(v, lane);
+  return v[0];
+}
+
+// One query, its keys in chunks. grid: (chunks, ceil(heads/8)) of 256 threads.
+//   part f32 [chunks, H, D]: sum e^(s-m)*k of the chunk; stats [chunks, H, 2]: m, sum e^(s-m)
+template <typename A, int D>
+KERNEL_MAX(256) void attend_chunks(
+    device const float* q [[buffer(0)]],
+    device const float* kv [[buffer(1)]],
+    device const A* ring [[buffer(2)]],
+    device const A* entries [[buffer(3)]],
+    device const int* picks [[buffer(4)]],
+    device const float* cosines [[buffer(5)]],
+    device const float* sines [[buffer(6)]],
+    device float* part [[buffer(7)]],
+    device float* stats [[buffer(8)]],
+    constant AttendArgs& p [[buffer(9)]],
+    uint3 tgid [[threadgroup_position_in_grid]],
+    uint tid [[thread_index_in_threadgroup]],
+    uint sg [[simdgroup_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
+  enum { V4 = (D + 127) / 128 };
+  TG_ARRAY(float, query, 8 * D);
+  TG_ARRAY(float, scores, 8 * 32);  // [head, key]
+  TG_ARRAY(float, probs, 32 * 8);   // [key, head]
+  TG_ARRAY(float, shrink, 8);
+  TG_ARRAY(uint, places, 32);
+  const uint head = tgid.y * 8u + sg;  // the simdgroup's, where it has one
+  const Keys<A> keys = keys_of<A>(p, 0u, kv, ring, entries, picks);
+  query_row<D>(q + ulong(min(head, p.heads - 1u)) * D, head < p.heads, cosines + ulong(p.first) * p.half_rope,
+               sines + ulong(p.first) * p.half_rope, p.half_rope, p.norm_eps, query + sg * D, lane);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  float top = -3.0e38f;
+  float sum = 0.0f;
+  float2 acc[8];  // of two channels, by head
+  MSL_UNROLL
+  for (int h = 0; h < 8; h++) acc[h] = float2(0.0f);
+  const uint c = 2u * tid;
+  const uint to = min(keys.count, (tgid.x + 1u) * p.per);
+  for (uint k0 = tgid.x * p.per; k0 < to; k0 += 32u) {
+    // Four keys a simdgroup against eight heads; lane 4*h + k ends with their product.
+    float products[32];
+    uint place[4];
+    MSL_UNROLL
+    for (int k = 0; k < 4; k++) {
+      const uint i = k0 + 4u * sg + uint(k);
+      place[k] = key_place(keys, min(i, to - 1u));
+    }
+    MSL_UNROLL
+    for (int i = 0; i < 32; i++) products[i] = 0.0f;
+    MSL_UNROLL
+    for (int i = 0; i < V4; i++) {
+      const uint d = 128u * uint(i) + 4u * lane;
+      if (d < D) {
+        float4 ks[4];
+        MSL_UNROLL
+        for (int k = 0; k < 4; k++) ks[k] = key_four<A, D>(keys, place[k], d);
+        MSL_UNROLL
+        for (int h = 0; h < 8; h++) {
+          const float4 v = *reinterpret_cast<threadgroup const float4*>(query + uint(h) * D + d);
+          MSL_UNROLL
+          for (int k = 0; k < 4; k++) products[4 * h + k] = add_products(v, ks[k], products[4 * h + k]);
+        }
+      }
+    }
+    scores[lane / 4u * 32u + 4u * sg + lane % 4u] = shared_sum(products, lane);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const bool seen = k0 + lane < to;
+    const float s = seen ? scores[32u * sg + lane] * p.scale : -3.0e38f;
+    const float higher = max(top, simd_max(s));
+    const float factor = higher > top ? precise::exp(top - higher) : 1.0f;
+    top = higher;
+    const float e = seen ? precise::exp(s - top) : 0.0f;
+    sum = sum * factor + simd_sum(e);
+    probs[8u * lane + sg] = e;
+    if (lane == 0) {
+      shrink[sg] = factor;
+      MSL_UNROLL
+      for (int k = 0; k < 4; k++) places[4u * sg + uint(k)] = place[k];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (c < D) {
+      MSL_UNROLL
+      for (int h = 0; h < 8; h++) acc[h] = acc[h] * shrink[h];
+      const uint n = min(32u, to - k0);
+      for (uint k = 0; k < n; k++) {
+        const float2 v = key_pair<A, D>(keys, places[k], c);
+        const float4 e0 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * k);
+        const float4 e1 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * k + 4u);
+        acc[0] += v * e0.x;
+        acc[1] += v * e0.y;
+        acc[2] += v * e0.z;
+        acc[3] += v * e0.w;
+        acc[4] += v * e1.x;
+        acc[5] += v * e1.y;
+        acc[6] += v * e1.z;
+        acc[7] += v * e1.w;
+      }
+    }
+  }
+  if (lane == 0 && head < p.heads) {
+    device float* out = stats + (ulong(tgid.x) * p.heads + head) * 2u;
+    out[0] = top;
+    out[1] = sum;
+  }
+  if (c >= D) return;
+  MSL_UNROLL
+  for (int h = 0; h < 8; h++) {
+    const uint row = tgid.y * 8u + uint(h);
+    if (row < p.heads) *reinterpret_cast<device float2*>(part + (ulong(tgid.x) * p.heads + row) * D + c) = acc[h];
+  }
+}
+
+// grid: (heads) of 128 threads: the chunks of a head and its sink together, turned
+// back; the first also stores the new key. chunks is at most 32.
+template <typename A, int D>
+KERNEL_MAX(128) void attend_combine(
+    device const float* part [[buffer(0)]],
+    device const float* stats [[buffer(1)]],
+    device const float* sinks [[buffer(2)]],
+    device const float* kv [[buffer(3)]],
+    device const float* cosines [[buffer(4)]],
+    device const float* sines [[buffer(5)]],
+    device float* o [[buffer(6)]],
+    device A* slot [[buffer(7)]],
+    constant AttendArgs& p [[buffer(8)]],
+    uint3 tgid [[threadgroup_position_in_grid]],
+    uint tid [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
+  const uint head = tgid.x;
+  const bool chunk = lane < p.chunks;
+  device const float* stat = stats + (ulong(min(lane, p.chunks - 1u)) * p.heads + head) * 2u;
+  const float sink = sinks[head];
+  const float top = max(simd_max(stat[0]), sink);
+  const float factor = chunk ? precise::exp(stat[0] - top) : 0.0f;
+  const float total = simd_sum(factor * stat[1]) + precise::exp(sink - top);
+  const float scale = 1.0f / total;
+  const uint c = 4u * tid;
+  float4 v = float4(0.0f);
+  for (uint i = 0; i < p.chunks; i++) {
+    const float f = simd_shuffle(factor, ushort(i));
+    if (c < D) v += four(part + (ulong(i) * p.heads + head) * D + c) * f;
+  }
+  if (c >= D) return;
+  const ulong angle = ulong(p.first) * p.half_rope;
+  *reinterpret_cast<device float4*>(o + ulong(head) * D + c) =
+      turn_four<D>(v * scale, c, cosines + angle, sines + angle, p.half_rope, -1.0f);
+  if (head != 0u) return;
+  for (uint i = c; i < c + 4u; i++) slot[i] = A(kv[i]);
+}

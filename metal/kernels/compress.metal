@@ -1,0 +1,162 @@
+// compress: a compressor's rows are pooled into one entry a block, and the last of
+// them are kept for blocks that close later.
+//
+//   pool    e[c] = sum_i w_i*value_i[c], w = softmax over the block's rows of
+//           (gate_i + bias)[c]; then norm*weight, rotated to the block's first
+//           position, rounded as kv_sim says, stored as A
+//   store   ring slot (position mod slots) = value and gate + bias of a token
+//
+// values and gates f32 [tokens, channels]; the rings f32 [slots, channels] hold
+// gates with their bias; bias f32 [ratio, channels]; entries A [capacity, D].
+// channels is D, or 2*D where blocks overlap: such a block reads the block before
+// it through the first half of the channels and its own rows through the second.
+// A row before the batch comes from the ring, so store runs after pool.
+// Twins: engine/cpu/compress.go, Pool in plain.go, and kvsim.go.
+
+struct PoolArgs {
+  uint ratio;
+  uint overlap;  // 0 or 1
+  uint slots;
+  uint first;      // position of the batch's first token
+  uint first_block;
+  uint half_rope;
+  float norm_eps;
+  float hadamard;  // D^-1/2
+};
+
+// Where a block's rows are: value and gate of a channel at a position.
+struct PoolRows {
+  uint channels;
+  uint ratio;
+  uint slots;
+  uint first;
+};
+
+MSL_FN float pool_gate(thread const PoolRows& r, device const float* gates, device const float* ring, device const float* bias,
+                       uint position, uint channel) {
+  if (position < r.first) return ring[ulong(position % r.slots) * r.channels + channel];
+  return gates[ulong(position - r.first) * r.channels + channel] + bias[ulong(position % r.ratio) * r.channels + channel];
+}
+
+MSL_FN float pool_value(thread const PoolRows& r, device const float* values, device const float* ring, uint position, uint channel) {
+  if (position < r.first) return ring[ulong(position % r.slots) * r.channels + channel];
+  return values[ulong(position - r.first) * r.channels + channel];
+}
+
+// grid: (blocks that close) of 256 threads. ROUND: 0 nothing, 1 FP8 of the
+// channels that are not rotated, 2 Hadamard and FP4.
+template <typename A, int D, int ROUND>
+KERNEL_MAX(256) void compress_pool(
+    device const float* values [[buffer(0)]],
+    device const float* gates [[buffer(1)]],
+    device const float* ring_values [[buffer(2)]],
+    device const float* ring_gates [[buffer(3)]],
+    device const float* bias [[buffer(4)]],
+    device const float* weight [[buffer(5)]],
+    device const float* cosines [[buffer(6)]],
+    device const float* sines [[buffer(7)]],
+    device A* entries [[buffer(8)]],
+    constant PoolArgs& p [[buffer(9)]],
+    uint3 tgid [[threadgroup_position_in_grid]],
+    uint tid [[thread_index_in_threadgroup]],
+    uint sg [[simdgroup_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
+  TG_ARRAY(float, row, D);
+  TG_ARRAY(float, sums, 8);
+  const uint block = p.first_block + tgid.x;
+  PoolRows rows;
+  rows.channels = D * (1u + p.overlap);
+  rows.ratio = p.ratio;
+  rows.slots = p.slots;
+  rows.first = p.first;
+  // Positions from .. to-1; those before the block's own are the other half's.
+  const uint own = block * p.ratio;
+  const uint to = own + p.ratio;
+  const uint from = p.overlap != 0u && block > 0u ? own - p.ratio : own;
+
+  float squares = 0.0f;
+  for (uint c = tid; c < D; c += 256u) {
+    float top = -3.0e38f;
+    for (uint i = from; i < to; i++) {
+      const uint channel = c + (p.overlap != 0u && i >= own ? uint(D) : 0u);
+      top = max(top, pool_gate(rows, gates, ring_gates, bias, i, channel));
+    }
+    float sum = 0.0f;
+    float acc = 0.0f;
+    for (uint i = from; i < to; i++) {
+      const uint channel = c + (p.overlap != 0u && i >= own ? uint(D) : 0u);
+      const float e = precise::exp(pool_gate(rows, gates, ring_gates, bias, i, channel) - top);
+      sum += e;
+      acc = fma(e, pool_value(rows, values, ring_values, i, channel), acc);
+    }
+    const float v = acc / sum;
+    row[c] = v;
+    squares = fma(v, v, squares);
+  }
+  const float r = inverse_norm(group_sum<8>(squares, sums, sg, lane), D, p.norm_eps);
+
+  const uint plain = D - 2u * p.half_rope;
+  const ulong angle = ulong(own) * p.half_rope;
+  device A* out = entries + ulong(block) * D;
+  for (uint at = 64u * sg; at < D; at += 512u) {  // a simdgroup's lanes hold a block of FP8
+    const uint c = at + 2u * lane;
+    float2 v = float2(0.0f);
+    if (c < D) v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);
+    if (c >= plain && c < D) {
+      const ulong i = angle + (c - plain) / 2u;
+      v = turn(v, cosines[i], sines[i]);
+    }
+    if (ROUND == 1 && at < plain) v = round_fp8(v);
+    if (c < D) {
+      if (ROUND == 2) {
+        row[c] = v.x;
+        row[c + 1u] = v.y;
+      } else {
+        out[c] = A(v.x);
+        out[c + 1u] = A(v.y);
+      }
+    }
+  }
+  if (ROUND == 2) {
+    enum { VL = D < 32 ? 1 : D / 32 };
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (sg != 0u) return;
+    float v[VL];
+    MSL_UNROLL
+    for (int i = 0; i < VL; i++) v[i] = row[lane * VL + uint(i)];
+    hadamard<VL>(v, lane, p.hadamard);
+    round_fp4<VL>(v);
+    MSL_UNROLL
+    for (int i = 0; i < VL; i++) out[lane * VL + uint(i)] = A(v[i]);
+  }
+}
+
+struct StoreArgs {
+  uint channels;
+  uint ratio;
+  uint slots;
+  uint first;  // position of the batch's first token
+  uint from;   // the first token to store
+  uint pad;
+};
+
+// grid: (ceil(channels/THREADS), tokens to store) of THREADS threads.
+template <int THREADS>
+KERNEL_MAX(THREADS) void compress_store(
+    device const float* values [[buffer(0)]],
+    device const float* gates [[buffer(1)]],
+    device const float* bias [[buffer(2)]],
+    device float* ring_values [[buffer(3)]],
+    device float* ring_gates [[buffer(4)]],
+    constant StoreArgs& p [[buffer(5)]],
+    uint3 tgid [[threadgroup_position_in_grid]],
+    uint tid [[thread_index_in_threadgroup]]) {
+  const uint c = tgid.x * THREADS + tid;
+  if (c >= p.channels) return;
+  const uint t = p.from + tgid.y;
+  const uint position = p.first + t;
+  const ulong from = ulong(t) * p.channels + c;
+  const ulong to = ulong(position % p.slots) * p.channels + c;
+  ring_values[to] = values[from];
+  ring_gates[to] = gates[from] + bias[ulong(position % p.ratio) * p.channels + c];
+}
