@@ -12,12 +12,11 @@ import (
 // ops encodes one model's operations for a device. An operation is one or a few
 // dispatches, added to the encoder; they run when somebody reads.
 type ops struct {
-	dsv4.Ops // none: operations that are still missing
-	c        *dsv4.Config
-	opt      Options
-	dev      host.Device
-	enc      *host.Encoder
-	heap     *heap
+	c    *dsv4.Config
+	opt  Options
+	dev  host.Device
+	enc  *host.Encoder
+	heap *heap
 	// Kernels that dispatches have asked for: compiled, or to be compiled before
 	// the next submission.
 	compiled map[string]bool
@@ -34,6 +33,8 @@ type ops struct {
 
 // rooms is what the model's operations keep between their dispatches.
 type rooms struct{ sums, chunks, stats, scores, logits array }
+
+var _ dsv4.Ops = (*ops)(nil)
 
 // array is float32 or int32 elements of a buffer, from a byte on.
 type array struct {

@@ -1,0 +1,205 @@
+package metal_test
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"assay/engine/cpu"
+	"assay/engine/dsv4"
+	"assay/engine/dsv4/dsv4test"
+	"assay/engine/token"
+	"assay/metal"
+	"assay/metal/host/emu"
+	"assay/refmodel/refmodeltest"
+)
+
+// openEmu opens an emulated device, or skips where there is no compiler.
+func openEmu(t testing.TB, opt emu.Options) *emu.Device {
+	t.Helper()
+	dev, err := emu.New(opt)
+	if err != nil {
+		t.Skip(err)
+	}
+	return dev
+}
+
+func newBackend(t testing.TB, dev *emu.Device, opt metal.Options) *metal.Backend {
+	t.Helper()
+	b, err := metal.New(dev, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestGolden runs the specification's tiny model, checked: every access, race
+// and barrier of every kernel that it uses. Float32 adds about 1e-5 to the
+// table's six decimals.
+func TestGolden(t *testing.T) {
+	dev := openEmu(t, emu.Options{Checked: true})
+	for _, sim := range []bool{false, true} {
+		for _, chunks := range dsv4test.Chunkings {
+			t.Run(fmt.Sprintf("sim=%v/%v", sim, chunks), func(t *testing.T) {
+				c := dsv4test.GoldenConfig()
+				b := newBackend(t, dev, metal.Options{Model: dsv4.Options{KVSim: sim}})
+				ops, err := b.Ops(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Release(ops)
+				got, err := dsv4test.Run(t.Context(), ops, c, dsv4test.NewGolden(c), dsv4test.GoldenTokens(), chunks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := dsv4test.CheckGolden(got, sim, 2e-5); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// What the reference model is run with: enough of prefill that the indexer
+// selects, then decode.
+const prefill, decode = 320, 32
+
+// feed is the chunks of that.
+func feed() []int {
+	chunks := []int{prefill}
+	for range decode {
+		chunks = append(chunks, 1)
+	}
+	return chunks
+}
+
+// variants are those that run in every test; ASSAY_EMU=all runs the whole grid.
+func variants() []string {
+	if os.Getenv("ASSAY_EMU") != "all" {
+		return []string{"bf16", "native", "g32-n8-e4"}
+	}
+	all := []string{"bf16", "native"}
+	for _, g := range []int{32, 64, 128} {
+		for _, n := range []int{8, 6, 4} {
+			for _, e := range []int{4, 3} {
+				all = append(all, fmt.Sprintf("g%d-n%d-e%d", g, n, e))
+			}
+		}
+	}
+	return all
+}
+
+// klBounds are the mean KL divergences from the CPU engine that each activation
+// may have, in nats.
+var klBounds = map[string]float64{"f32": 1e-5, "f16": 5e-5, "bf16": 1e-3}
+
+// TestReferenceModel holds the engine against the CPU engine on the reference
+// model. In f32 log-probabilities agree to RMS 2e-5 up to the first near tie that
+// fell the other way.
+func TestReferenceModel(t *testing.T) {
+	toks := refmodeltest.Heldout(t)[0][:prefill+decode]
+	c := refmodeltest.Config(t)
+	plain, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	dev := openEmu(t, emu.Options{})
+	for _, name := range variants() {
+		want, log := run(t, plain, c, name, toks)
+		for _, a := range metal.Activations {
+			if a != "f32" && name != "bf16" && os.Getenv("ASSAY_EMU") != "all" {
+				continue
+			}
+			got, seen := run(t, newBackend(t, dev, metal.Options{Activations: a}), c, name, toks)
+			kl := meanKL(want, got)
+			if !(kl <= klBounds[a]) {
+				t.Errorf("%s, %s: mean KL to the CPU engine is %.2e nats, want at most %.0e", name, a, kl, klBounds[a])
+			}
+			if hash := hashFlips(c, log, seen); hash > 0 {
+				t.Errorf("%s, %s: %d experts of hash layers differ", name, a, hash)
+			}
+			if a != "f32" {
+				t.Logf("%s, %s: mean KL %.2e", name, a, kl)
+				continue
+			}
+			first, named := differing(log, seen, len(toks))
+			r := rms(want[:first], got[:first])
+			t.Logf("%s: mean KL %.2e, RMS %.2e over %d positions; flips: %s", name, kl, r, first, strings.Join(named, "; "))
+			if !(r <= 2e-5) {
+				t.Errorf("%s: RMS %.2e from the CPU engine, want at most 2e-5", name, r)
+			}
+		}
+	}
+}
+
+// operations is what both engines make operations with.
+type operations interface {
+	Ops(*dsv4.Config) (dsv4.Ops, error)
+}
+
+// run feeds toks to a variant and returns the distributions and selections.
+func run(t *testing.T, b operations, c *dsv4.Config, name string, toks []token.ID) ([][]float32, []dsv4test.Selection) {
+	t.Helper()
+	ops, err := b.Ops(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := b.(*metal.Backend); ok {
+		defer m.Release(ops)
+	}
+	o := &dsv4test.Observer{Ops: ops, C: c}
+	got, err := dsv4test.Run(t.Context(), o, c, refmodeltest.Variant(t, name), toks, feed())
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return got, o.Log.All
+}
+
+// differing is the first position where two runs selected otherwise, n if they
+// did not, and what differed there.
+func differing(want, got []dsv4test.Selection, n int) (first int, named []string) {
+	first = n
+	for i, w := range want {
+		if !w.Same(got[i]) {
+			first = min(first, w.Position)
+			named = append(named, fmt.Sprintf("%s: %v for %v", w, got[i].Picks, w.Picks))
+		}
+	}
+	return first, named
+}
+
+// hashFlips counts selections of layers that route by token id which differ.
+func hashFlips(c *dsv4.Config, want, got []dsv4test.Selection) (n int) {
+	for i, w := range want {
+		if w.Kind == "router" && c.Hash(w.Layer) && !w.Same(got[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+func meanKL(p, q [][]float32) float64 {
+	var sum float64
+	for i := range p {
+		for j, l := range p[i] {
+			sum += math.Exp(float64(l)) * (float64(l) - float64(q[i][j]))
+		}
+	}
+	return sum / float64(len(p))
+}
+
+func rms(a, b [][]float32) float64 {
+	var sum float64
+	n := 0
+	for i := range a {
+		for j := range a[i] {
+			d := float64(a[i][j]) - float64(b[i][j])
+			sum += d * d
+			n++
+		}
+	}
+	return math.Sqrt(sum / float64(max(n, 1)))
+}
