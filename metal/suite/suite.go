@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"assay/engine/cpu"
 	"assay/engine/dsv4"
@@ -21,6 +22,11 @@ type Case struct {
 	Name   string // such as "linear/affine4g32/rows=1"
 	Config *dsv4.Config
 	Run    func(*Bench) error
+}
+
+// Cases are all comparisons.
+func Cases() []Case {
+	return slices.Concat(ProductCases(), hyperCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases())
 }
 
 // Bench is what a case runs on: the operations of both engines for one config.
