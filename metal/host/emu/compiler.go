@@ -53,6 +53,9 @@ func newBuilder(opt Options) (*builder, error) {
 		}
 		b.folder = filepath.Join(b.folder, "assay", "emu")
 	}
+	if b.folder, err = filepath.Abs(b.folder); err != nil {
+		return nil, fmt.Errorf("emu: %w", err)
+	}
 	if err := os.MkdirAll(b.folder, 0o755); err != nil {
 		return nil, fmt.Errorf("emu: the folder of compiled kernels: %w", err)
 	}

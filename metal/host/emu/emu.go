@@ -27,7 +27,8 @@ type Options struct {
 	// that a dispatch does not declare, one outside of memory, a race, or a barrier
 	// that some threads do not reach is an error. Dispatches between two barriers
 	// and the threadgroups of each run in an order that Seed shuffles, and Seed
-	// permutes which lane holds what of a matrix.
+	// permutes which lane holds what of a matrix. Compiled by clang, it misses
+	// loads of misaligned vectors; by g++ it does not.
 	Checked bool
 	// Perturb moves the results of functions that Metal may round differently, by
 	// up to as much as it may, and the order of SIMD-group sums, by Seed. Whether

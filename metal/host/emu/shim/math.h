@@ -4,14 +4,19 @@
 // lets it be off: 4 units in the last place, 5 for tanh, 16 for pow.
 #pragma once
 
+#if defined(__clang__) && __clang_major__ < 15
+typedef __fp16 msl_f16;
+#else
+typedef _Float16 msl_f16;
+#endif
 static inline unsigned short msl_f32_to_f16(float f) {
-  const _Float16 h = (_Float16)f;
+  const msl_f16 h = (msl_f16)f;
   unsigned short u;
   __builtin_memcpy(&u, &h, 2);
   return u;
 }
 static inline float msl_f16_to_f32(unsigned short u) {
-  _Float16 h;
+  msl_f16 h;
   __builtin_memcpy(&h, &u, 2);
   return (float)h;
 }

@@ -8,8 +8,16 @@
 // Checked build (MSL_CHECKED): every lane holds two elements, by a map that a seed
 // permutes, so that its accesses to memory are its own and no map can be relied on.
 //
-// Both multiply in float, k ascending, fused, and give the same bits.
+// Both multiply in float, k ascending, fused, and give the same bits. What works
+// on a whole matrix is no part of the kernel that calls it: inlined everywhere it
+// would take most of the compiler's time.
 #pragma once
+
+#if defined(MSL_CHECKED)
+#define MSL_WHOLE MSL_INTERNAL
+#else
+#define MSL_WHOLE __attribute__((noinline))
+#endif
 
 namespace metal {
 
@@ -23,7 +31,7 @@ template <class T, int C, int R> struct simdgroup_matrix;
 namespace msl_detail {
 // d = a·b + c, of 8x8. The order over k and whether it is fused are Metal's own
 // affair: a perturbed build has them from its seed.
-MSL_INTERNAL void multiply(const float* a, const float* b, const float* c, float* d) {
+MSL_WHOLE void multiply(const float* a, const float* b, const float* c, float* d) {
 #if defined(MSL_PERTURB)
   const uint seed = msl_rt::cur->seed;
 #endif
@@ -156,34 +164,39 @@ inline simdgroup_matrix<T, C, R> make_filled_simdgroup_matrix(T v) {
   }
   return m;
 }
+namespace msl_detail {
 template <class T>
-inline void simdgroup_load(simdgroup_matrix<T, 8, 8>& m, const T* p, ulong ld = 8, vec<ulong, 2> o = vec<ulong, 2>(0ul), bool tr = false) {
-  if (!msl_detail::leader()) return;
-  p += o.y * ld + o.x;
+MSL_WHOLE void load(float* e, const T* p, ulong ld, bool tr) {
   if (tr) {
     for (int r = 0; r < 8; r++) {
-      for (int c = 0; c < 8; c++) m.e[c * 8 + r] = float(p[ulong(r) * ld + ulong(c)]);
+      for (int c = 0; c < 8; c++) e[c * 8 + r] = float(p[ulong(r) * ld + ulong(c)]);
     }
     return;
   }
   for (int r = 0; r < 8; r++) {
-    for (int c = 0; c < 8; c++) m.e[r * 8 + c] = float(p[ulong(r) * ld + ulong(c)]);
+    for (int c = 0; c < 8; c++) e[r * 8 + c] = float(p[ulong(r) * ld + ulong(c)]);
   }
 }
 template <class T>
-inline void simdgroup_store(const simdgroup_matrix<T, 8, 8>& m, T* p, ulong ld = 8, vec<ulong, 2> o = vec<ulong, 2>(0ul), bool tr = false) {
-  if (!msl_detail::leader()) return;
-  p += o.y * ld + o.x;
+MSL_WHOLE void store(const float* e, T* p, ulong ld, bool tr) {
   for (int r = 0; r < 8; r++) {
-    for (int c = 0; c < 8; c++) p[ulong(r) * ld + ulong(c)] = T(tr ? m.e[c * 8 + r] : m.e[r * 8 + c]);
+    for (int c = 0; c < 8; c++) p[ulong(r) * ld + ulong(c)] = T(tr ? e[c * 8 + r] : e[r * 8 + c]);
   }
 }
-namespace msl_detail {
-template <class T> inline void rounded(float* e) {
+template <class T> MSL_WHOLE void rounded(float* e) {
   for (int i = 0; i < 64; i++) e[i] = float(T(e[i]));
 }
 template <> inline void rounded<float>(float*) {}
 }  // namespace msl_detail
+
+template <class T>
+inline void simdgroup_load(simdgroup_matrix<T, 8, 8>& m, const T* p, ulong ld = 8, vec<ulong, 2> o = vec<ulong, 2>(0ul), bool tr = false) {
+  if (msl_detail::leader()) msl_detail::load(m.e, p + o.y * ld + o.x, ld, tr);
+}
+template <class T>
+inline void simdgroup_store(const simdgroup_matrix<T, 8, 8>& m, T* p, ulong ld = 8, vec<ulong, 2> o = vec<ulong, 2>(0ul), bool tr = false) {
+  if (msl_detail::leader()) msl_detail::store(m.e, p + o.y * ld + o.x, ld, tr);
+}
 template <class D, class A, class B, class E>
 inline void simdgroup_multiply_accumulate(simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8>& a, simdgroup_matrix<B, 8, 8>& b, simdgroup_matrix<E, 8, 8>& c) {
   if (!msl_detail::leader()) return;
