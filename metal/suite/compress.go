@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"assay/engine/dsv4"
-	"assay/engine/dsv4/dsv4test"
 )
 
 // compressShape is a compressor and the calls that feed it: batches of spans,
@@ -41,7 +40,7 @@ func compressCases() []Case {
 }
 
 func compressCase(s compressShape) Case {
-	c := *dsv4test.GoldenConfig()
+	c := *modelConfig()
 	c.QKRopeHeadDim = s.rope
 	c.HeadDim, c.IndexHeadDim = s.width, 64
 	if s.index {
@@ -208,10 +207,25 @@ func (b *Bench) addRounding(s compressShape, out, bound []float64) {
 		for _, x := range bound {
 			sum += x
 		}
-		dsv4test.Hadamard(out)
+		hadamard(out)
 		for c, q := range fp4Quantum(out) {
 			bound[c] = sum/math.Sqrt(float64(s.width)) + q
 		}
+	}
+}
+
+// hadamard is the transform of v in Sylvester's order, times len(v)^-1/2.
+func hadamard(v []float64) {
+	f := 1 / math.Sqrt(float64(len(v)))
+	for stride := 1; stride < len(v); stride *= 2 {
+		for i := range v {
+			if i&stride == 0 {
+				v[i], v[i+stride] = v[i]+v[i+stride], v[i]-v[i+stride]
+			}
+		}
+	}
+	for i := range v {
+		v[i] *= f
 	}
 }
 

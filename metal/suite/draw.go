@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 
+	"assay/engine/dsv4"
 	"assay/engine/tensor"
 )
 
@@ -13,6 +14,18 @@ const (
 	u        = 0x1p-24
 	expMetal = 8 * u
 )
+
+// modelConfig is a small model, of which a case sets the sizes that matter to it.
+func modelConfig() *dsv4.Config {
+	return &dsv4.Config{
+		VocabSize: 40, HiddenSize: 32, NumHiddenLayers: 1, NumAttentionHeads: 4, NumKeyValueHeads: 1, HeadDim: 80, QKRopeHeadDim: 16,
+		QLoraRank: 16, OGroups: 2, OLoraRank: 8, NRoutedExperts: 8, NSharedExperts: 1, NumExpertsPerTok: 2, MoEIntermediateSize: 16,
+		SlidingWindow: 8, CompressRatios: []int{4}, IndexNHeads: 4, IndexHeadDim: 32, IndexTopK: 3,
+		HCMult: 4, HCSinkhornIters: 20, HCEps: 1e-6, RMSNormEps: 1e-3, SwigluLimit: 10, RoutedScalingFactor: 1.5,
+		RopeTheta: 1e4, CompressRopeTheta: 1.6e5,
+		RopeScaling: dsv4.RopeScaling{Type: "yarn", Factor: 4, OriginalMaxPositionEmbeddings: 64, BetaFast: 32, BetaSlow: 1},
+	}
+}
 
 // normal returns n normal numbers of the given spread.
 func (b *Bench) normal(n int, spread float64) []float32 {

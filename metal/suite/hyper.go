@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"assay/engine/dsv4"
-	"assay/engine/dsv4/dsv4test"
 	"assay/engine/token"
 )
 
@@ -26,17 +25,13 @@ func hyperCases() []Case {
 	}
 	var all []Case
 	for _, s := range shapes {
-		c := *dsv4test.GoldenConfig()
+		c := *modelConfig()
 		c.HCMult, c.HiddenSize, c.HCEps, c.RMSNormEps, c.HCSinkhornIters = s.n, s.d, 1e-6, 1e-6, 20
 		name := fmt.Sprintf("streams=%d/width=%d/tokens=%d/decode=%v", s.n, s.d, s.tokens, s.decode)
 		all = append(all,
 			Case{"hyperin/" + name, &c, func(b *Bench) error { return hyperIn(b, s) }},
 			Case{"hyperout/" + name, &c, func(b *Bench) error { return hyperOut(b, s) }},
 			Case{"headin/" + name, &c, func(b *Bench) error { return headIn(b, s) }})
-	}
-	for _, iters := range dsv4test.HyperIterations {
-		e := dsv4test.NewHyperExample(iters)
-		all = append(all, Case{fmt.Sprintf("hyper/example/iterations=%d", iters), e.C, func(b *Bench) error { return hyperExample(b, e) }})
 	}
 	return all
 }
@@ -218,26 +213,4 @@ func headIn(b *Bench, s hyperShape) error {
 		bound = append(bound, h.inputOff(s, t, b.Config.RMSNormEps, pre, preOff)...)
 	}
 	return b.Same("v", v, func(i int) float64 { return bound[i] })
-}
-
-// hyperExample holds both halves of a step against the specification's numbers:
-// seven decimals, and some ten roundings of figures up to 2.
-func hyperExample(b *Bench, e dsv4test.HyperExample) error {
-	fn, err1 := b.Load(e.Fn)
-	norm, err2 := b.Vector(e.Norm)
-	x, err3 := b.Floats(e.X)
-	y, err4 := b.Floats(e.Y)
-	uu, err5 := b.Poison(2 * 4)
-	mix, err6 := b.Poison(2 * 20)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
-		return err
-	}
-	batch := &dsv4.Batch{Tokens: make([]token.ID, 2)}
-	b.Metal.HyperIn(batch, &dsv4.Hyper{Fn: fn.Metal, Base: e.Base, Scale: e.Scale, Norm: norm.Metal}, x.Metal, uu.Metal, mix.Metal)
-	b.Metal.HyperOut(batch, mix.Metal, y.Metal, x.Metal)
-	gotU, gotX := make([]float32, 8), make([]float32, 32)
-	if err := errors.Join(b.Metal.Read(gotU, uu.Metal, 0), b.Metal.Read(gotX, x.Metal, 0)); err != nil {
-		return err
-	}
-	return e.Check(gotU, gotX, 2e-6)
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"assay/engine/dsv4"
-	"assay/engine/dsv4/dsv4test"
 	"assay/engine/token"
 )
 
@@ -15,7 +14,7 @@ import (
 type heads struct{ n, dim, rope, window int }
 
 func (h heads) config() *dsv4.Config {
-	c := *dsv4test.GoldenConfig()
+	c := *modelConfig()
 	c.NumAttentionHeads, c.HeadDim, c.QKRopeHeadDim, c.SlidingWindow = h.n, h.dim, h.rope, h.window
 	c.IndexHeadDim = max(h.rope, 32)
 	return &c

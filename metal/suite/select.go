@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"assay/engine/dsv4"
-	"assay/engine/dsv4/dsv4test"
 )
 
 // selectShape is an indexer and a span.
@@ -24,7 +23,7 @@ func selectCases() []Case {
 		{4, 64, 32, 64, 250, 13, false}, {64, 128, 64, 512, 2047, 1, true}, {64, 128, 64, 512, 2060, 2, false}, {64, 128, 64, 512, 5000, 1, true},
 		{1, 16, 8, 1, 9, 4, false}, {9, 48, 16, 7, 140, 3, false}, {33, 32, 16, 5, 600, 1, true}, {3, 32, 16, 40, 20000, 1, true},
 	} {
-		c := *dsv4test.GoldenConfig()
+		c := *modelConfig()
 		c.IndexNHeads, c.IndexHeadDim, c.QKRopeHeadDim, c.IndexTopK, c.HeadDim = s.heads, s.dim, s.rope, s.topk, s.rope+64
 		name := fmt.Sprintf("select/heads=%dx%d/topk=%d/pos=%d/tokens=%d/decode=%v", s.heads, s.dim, s.topk, s.pos, s.tokens, s.decode)
 		all = append(all,
@@ -115,9 +114,8 @@ func (b *Bench) scores(s selectShape, t int, q, w, keys []float32) func(block in
 			off[i] *= turnOff
 		}
 		if b.KVSim {
-			dsv4test.Hadamard(v)
-			off = fp4Quantum(v)
-			dsv4test.RoundFP4(v)
+			hadamard(v)
+			off = fp4Quantum(v) // what it may differ by, and be rounded by
 		}
 		all = append(all, head{v, off})
 	}
