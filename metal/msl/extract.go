@@ -75,7 +75,10 @@ func (s *Source) closure(need map[string]bool) []bool {
 }
 
 // mentions returns the words of a declaration, or of what a macro stands for.
+// Devices extract from one source on several goroutines.
 func (s *Source) mentions(i int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	c := &s.chunks[i]
 	if c.words == nil {
 		text := s.text[c.from:c.to]

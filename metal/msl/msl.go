@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Head is what every program begins with: the headers and, for Metal, the macros.
@@ -70,7 +71,8 @@ type Source struct {
 	text   string // the same, with comments, strings and preprocessor lines blank
 	chunks []chunk
 	marks  []mark
-	errs   []Problem // what parsing found
+	errs   []Problem  // what parsing found
+	mu     sync.Mutex // guards the words of chunks
 }
 
 // Kernel is a kernel function.

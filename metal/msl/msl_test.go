@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -166,6 +167,32 @@ func TestExtract(t *testing.T) {
 	}
 	if _, err := s.Extract("add_f64"); err == nil {
 		t.Error("an instance that is not there is extracted")
+	}
+}
+
+// TestExtractTogether wants the same of a source that many goroutines extract
+// from at once, as devices do when they compile.
+func TestExtractTogether(t *testing.T) {
+	want := ""
+	for range 200 {
+		s, err := Parse(program(good, addHalf))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var texts [8]string
+		var wg sync.WaitGroup
+		for i := range texts {
+			wg.Go(func() { texts[i], _ = s.Extract("add_f16") })
+		}
+		wg.Wait()
+		if want == "" {
+			want = texts[0]
+		}
+		for _, text := range texts {
+			if text != want {
+				t.Fatalf("two extracts differ:\n%s\n---\n%s", want, text)
+			}
+		}
 	}
 }
 
