@@ -11,6 +11,9 @@ import (
 func (o *ops) HyperIn(b *dsv4.Batch, h *dsv4.Hyper, x, u, mix dsv4.Array) {
 	t, n, d := len(b.Tokens), o.c.HCMult, o.c.HiddenSize
 	fn, xs := h.Fn.(*matrix), x.(array)
+	if !o.checkFn(fn, (2+n)*n) {
+		return
+	}
 	part, args := o.hyperSums(b, fn, xs)
 	k, threads := kernels.HyperIn(n, b.Decode)
 	o.dispatch(k, fn.name+" in", [3]int{t, 2, 1}, threads, 4*int64(t*(n+2)*d), int64(t*(2*n+5)*d),
@@ -31,11 +34,24 @@ func (o *ops) HyperOut(b *dsv4.Batch, mix, y, x dsv4.Array) {
 func (o *ops) HeadIn(b *dsv4.Batch, h *dsv4.HyperHead, norm dsv4.Weight, x, v dsv4.Array) {
 	t, n, d := len(b.Tokens), o.c.HCMult, o.c.HiddenSize
 	fn, xs := h.Fn.(*matrix), x.(array)
+	if !o.checkFn(fn, n) {
+		return
+	}
 	part, args := o.hyperSums(b, fn, xs)
 	k, threads := kernels.HyperHead(n, b.Decode)
 	o.dispatch(k, fn.name+" in", [3]int{t, 1, 1}, threads, 4*int64(t*(n+2)*d), int64(t*(2*n+5)*d),
 		in(part, 0, t*(fn.rows+1)*int(args.Slices)), in(xs, 0, t*n*d), in(norm.(*vector).array, 0, d),
 		o.control(fn, []float32{h.Scale, 0, 0}, h.Base), both(v.(array), 0, t*d), raw(&args))
+}
+
+// checkFn fails unless fn is what the kernels take: F32, which no recipe changes.
+func (o *ops) checkFn(fn *matrix, rows int) bool {
+	cols := o.c.HCMult * o.c.HiddenSize
+	if fn.format.Kind == kernels.F32 && fn.rows == rows && fn.cols == cols {
+		return true
+	}
+	o.fail("tensor %q: kind %d [%d, %d], want F32 [%d, %d]", fn.name, fn.format.Kind, fn.rows, fn.cols, rows, cols)
+	return false
 }
 
 // hyperSums dispatches the sums of fn's products with the streams, and of their

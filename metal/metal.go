@@ -95,8 +95,8 @@ func (b *Backend) ops(v *variant.Variant) (*ops, error) {
 }
 
 func (b *Backend) newOps(c *dsv4.Config) (*ops, error) {
-	if c.HCMult > maxStreams {
-		return nil, fmt.Errorf("metal: hc_mult %d, want at most %d", c.HCMult, maxStreams)
+	if err := checkShapes(c); err != nil {
+		return nil, err
 	}
 	if b.opt.Model.KVSim {
 		if err := c.CheckKVSim(); err != nil {
@@ -119,9 +119,6 @@ func (b *Backend) Release(o dsv4.Ops) {
 	x.enc.Wait() // an error is of no more interest
 	x.heap.close()
 }
-
-// maxStreams is the most mHC streams that kernels keep in registers.
-const maxStreams = 8
 
 // Load makes all weights of v resident.
 func (b *Backend) Load(ctx context.Context, v *variant.Variant, tokens int) (engine.Model, error) {

@@ -21,3 +21,13 @@ func TestKernelsKeepAddressSpaces(t *testing.T) {
 		t.Error(what)
 	}
 }
+
+// TestModelKeepsAddressSpaces does so with templates as they are instantiated.
+func TestModelKeepsAddressSpaces(t *testing.T) {
+	flash := kernels.Sizes{Streams: 4, Heads: 64, HeadDim: 512, IndexHeads: 64, IndexDim: 128, Experts: 256}
+	for _, a := range []string{"float", "half", "bfloat"} {
+		if what := strict(t, clang(t), kernels.Program(kernels.Model(flash, a, a == "half")).Source); what != "" {
+			t.Errorf("%s: %s", a, what)
+		}
+	}
+}
