@@ -105,7 +105,7 @@ func (b *Backend) newOps(c *dsv4.Config) (*ops, error) {
 	}
 	return &ops{
 		c: c, opt: b.opt, dev: b.dev, enc: host.NewEncoder(b.dev),
-		heap: &heap{dev: b.dev, limit: b.memory()}, compiled: map[string]bool{},
+		heap: &heap{dev: b.dev, limit: b.memory()}, compiled: map[string]kernels.Instance{},
 	}, nil
 }
 

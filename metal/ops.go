@@ -19,7 +19,7 @@ type ops struct {
 	heap *heap
 	// Kernels that dispatches have asked for: compiled, or to be compiled before
 	// the next submission.
-	compiled map[string]bool
+	compiled map[string]kernels.Instance
 	wanted   []kernels.Instance
 	held     []host.Dispatch // wait for wanted
 	batch    *dsv4.Batch     // whose tokens are on the device
@@ -51,8 +51,8 @@ func (a array) Len() int { return a.n }
 // dispatch adds one kernel's run, and the kernel to those that must be compiled.
 func (o *ops) dispatch(k kernels.Instance, label string, grid [3]int, threads int, bytes, flops int64, args ...host.Arg) {
 	name := k.Name()
-	if !o.compiled[name] {
-		o.compiled[name] = true
+	if _, ok := o.compiled[name]; !ok {
+		o.compiled[name] = k
 		o.wanted = append(o.wanted, k)
 	}
 	d := host.Dispatch{Kernel: name, Label: label, Grid: grid, Threads: threads, Bytes: bytes, FLOPs: flops, Args: args}
@@ -62,6 +62,10 @@ func (o *ops) dispatch(k kernels.Instance, label string, grid [3]int, threads in
 	}
 	o.enc.Add(d)
 }
+
+// Asked returns the kernels that operations made by a backend have asked for, by
+// host name.
+func Asked(o dsv4.Ops) map[string]kernels.Instance { return o.(*ops).compiled }
 
 // flush compiles what is wanted and hands on what waited for it.
 func (o *ops) flush() {

@@ -30,7 +30,7 @@ func (s *session) describe(c *cut, ref *variant.Variant, others []*variant.Varia
 		Protocol: results.Protocol{Name: "assay", Window: o.protocol.Window, Windows: o.protocol.Windows,
 			ScoreFrom: o.protocol.ScoreFrom, BOS: o.protocol.BOS, KVSim: o.kvSim, Reference: ref.Name()},
 		Texts:   c.texts,
-		Engine:  results.Engine{Name: d.Engine, Device: d.Name, Kernels: d.Kernels, Activations: d.Activations, Threads: d.Threads},
+		Engine:  results.Engine{Name: d.Engine, Device: d.Name, Kernels: d.Kernels, Activations: d.Activations, Threads: d.Threads, System: d.System, Source: d.Source},
 		Machine: machine(),
 	}
 	if o.protocol.LlamaCPP {
@@ -65,7 +65,7 @@ func cacheBytes(c *dsv4.Config) map[string]int64 {
 
 // engineKey names what decides a hidden state's bits.
 func engineKey(r results.Run) string {
-	return fmt.Sprintf("%s %s %s kv_sim=%v, assay %s %s dirty=%v", r.Engine.Name, r.Engine.Kernels, r.Engine.Activations,
+	return fmt.Sprintf("%s %s %s %s %s %s kv_sim=%v, assay %s %s dirty=%v", r.Engine.Name, r.Engine.Device, r.Engine.Kernels, r.Engine.System, r.Engine.Source, r.Engine.Activations,
 		r.Protocol.KVSim, r.Tool.Version, r.Tool.Commit, r.Tool.Dirty)
 }
 

@@ -94,7 +94,7 @@ was done is kept.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(sweepCommand(), planCommand(), buildCommand(), synthCommand(), inspectCommand(), verifyCommand(), evalCommand(), benchCommand(),
-		reportCommand(), datasetsCommand(), versionCommand())
+		reportCommand(), datasetsCommand(), enginesCommand(), versionCommand())
 	return root
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -34,8 +33,7 @@ type runOptions struct {
 	protocol datasets.Protocol
 	named    string // --protocol
 	kvSim    bool
-	threads  int
-	kernels  string
+	engine   engineOptions
 	memory   byteSize
 	out      string
 	json     bool
@@ -52,8 +50,7 @@ func (o *runOptions) flags(c *cobra.Command, variants string) {
 	f.StringVar(&o.corpus, "corpus", datasets.HeldoutCorpus, "corpus by name, see assay datasets list")
 	f.StringVar(&o.variants, "variants", variants, variantsHelp)
 	f.BoolVar(&o.kvSim, "kv-sim", false, "round cached keys to FP8 and the indexer to FP4, as the release does")
-	f.IntVar(&o.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
-	f.StringVar(&o.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
+	o.engine.flags(f)
 	f.Var(&o.memory, "memory", "most memory that the process may take, such as 8GB (default: nine tenths of what is free)")
 	f.StringVar(&o.out, "out", "", "folder of the ledger; a run that was interrupted goes on there")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -94,8 +91,8 @@ func (o *runOptions) check() error {
 			return codedError{exitUsage, err}
 		}
 	}
-	if o.threads < 0 || o.threads > cpu.MaxThreads {
-		return usage("threads is %d, want 1 to %d, or 0 for all cores", o.threads, cpu.MaxThreads)
+	if err := o.engine.check(); err != nil {
+		return err
 	}
 	if len(o.texts) > 0 && o.corpus != datasets.HeldoutCorpus {
 		return usage("--text and --corpus together: name one of them")
@@ -121,7 +118,7 @@ func (o *runOptions) limit() int64 {
 type session struct {
 	opt     *runOptions
 	model   *model
-	backend *cpu.Backend
+	backend backend
 	job     sweep.Job
 	record  results.Run
 	ledger  *results.Ledger
@@ -157,10 +154,7 @@ func prepare(o *runOptions) (_ *session, err error) {
 	if s.model, err = openModel(o.model, (*checkpoint.Checkpoint).Identity); err != nil {
 		return nil, err
 	}
-	if o.threads > 0 {
-		runtime.GOMAXPROCS(o.threads)
-	}
-	if s.backend, err = cpu.New(cpu.Options{Threads: o.threads, Kernels: o.kernels, Model: dsv4.Options{KVSim: o.kvSim}, Memory: o.limit()}); err != nil {
+	if s.backend, err = o.engine.open(dsv4.Options{KVSim: o.kvSim}, o.limit()); err != nil {
 		return nil, codedError{exitUsage, err}
 	}
 	if o.kvSim {

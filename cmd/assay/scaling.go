@@ -59,6 +59,7 @@ of that folder instead and says what one of the whole model would take.`,
 			return runScaling(c, o)
 		},
 	}
+	o.run.engine = engineOptions{name: "cpu", activations: "f32"}
 	f := c.Flags()
 	f.StringSliceVar(&o.axes, "axis", nil, "axes to measure: "+strings.Join(scaling.AxisNames(), ", ")+" (default: all)")
 	f.IntVar(&o.repetitions, "repetitions", 3, "measurements of each point; with --model 1 where it is left out")
@@ -67,8 +68,8 @@ of that folder instead and says what one of the whole model would take.`,
 	f.StringVar(&o.run.variants, "variants", "native,g32-n8-e4,g64-n4-e3", "with --model: "+variantsHelp)
 	f.IntVar(&o.run.protocol.Window, "window", 256, "with --model: tokens fed at once")
 	f.IntVar(&o.run.protocol.Windows, "windows", 1, "with --model: windows of each text")
-	f.IntVar(&o.run.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
-	f.StringVar(&o.run.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
+	f.IntVar(&o.run.engine.threads, "threads", 0, "threads of the CPU engine; 0 is all cores")
+	f.StringVar(&o.run.engine.kernels, "kernels", "", "kernels of the CPU engine: avx512, avx2, neon, base, plain (default: the best there is)")
 	f.Var(&o.run.memory, "memory", "most memory that the process may take, such as 8GB (default: nine tenths of what is free)")
 	f.StringVar(&o.out, "out", "", "file to write the record to")
 	f.BoolVar(&o.json, "json", false, "print the record")
@@ -103,8 +104,8 @@ func (o *scalingOptions) check(c *cobra.Command) error {
 
 // threads returns the threads of the engine.
 func (o *scalingOptions) threads() int {
-	if o.run.threads > 0 {
-		return o.run.threads
+	if o.run.engine.threads > 0 {
+		return o.run.engine.threads
 	}
 	return runtime.NumCPU()
 }
@@ -229,7 +230,7 @@ func (m *measurement) point(ctx context.Context, p *scaling.Point) error {
 	if o.model, err = m.model(ctx, p.Setup); err != nil {
 		return err
 	}
-	o.protocol.Windows, o.threads = p.Setup.Windows, p.Setup.Threads
+	o.protocol.Windows, o.engine.threads = p.Setup.Windows, p.Setup.Threads
 	if o.variants, err = gridVariants(p.Setup.Variants); err != nil {
 		return err
 	}

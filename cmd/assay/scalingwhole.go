@@ -111,7 +111,7 @@ func (o *scalingOptions) plans(e *scaling.Extrapolation, part, whole *model) err
 		if err != nil {
 			return err
 		}
-		machine, plan, err := here.plan(j, o.run.threads)
+		machine, plan, err := here.plan(j, o.run.engine.threads)
 		if err != nil {
 			return fmt.Errorf("a sweep of %s: %w", x.m.name, err)
 		}

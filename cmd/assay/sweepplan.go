@@ -72,7 +72,7 @@ func planSweep(c *cobra.Command, o *runOptions) error {
 		return err
 	}
 	for _, at := range []machineRates{here, m3Ultra} {
-		machine, whole, err := at.plan(j, o.threads)
+		machine, whole, err := at.plan(j, o.engine.threads)
 		out.Machines = append(out.Machines, machine)
 		if err == nil {
 			out.Tokens, out.Scored, out.FLOPs, out.Alone, out.Weights, out.Source = whole.Tokens, whole.Scored, whole.FLOPs, whole.Alone, whole.Weights, whole.Source
@@ -145,7 +145,7 @@ var m3Ultra = machineRates{
 
 // thisMachine measures this one.
 func thisMachine(o *runOptions) (machineRates, error) {
-	threads := o.threads
+	threads := o.engine.threads
 	if threads == 0 {
 		threads = runtime.NumCPU()
 	}

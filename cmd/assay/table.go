@@ -36,7 +36,7 @@ func printTable(w io.Writer, c *results.Contents, rows []results.Row) error {
 	fmt.Fprintf(w, "%d tokens scored in %d windows of %d; [95%% interval, windows as samples]; %s.\n",
 		n.Scored, n.Windows, c.Run.Protocol.Window, c.Run.Engine.Device)
 	if c.Run.Speed != nil {
-		fmt.Fprintln(w, "Speeds are medians [interval] of repetitions on this CPU engine, not those of Apple silicon.")
+		fmt.Fprintln(w, "Speeds are medians [interval] of repetitions "+speedOf(c.Run.Engine.Name))
 	}
 	printWarnings(w, rows)
 	return nil
