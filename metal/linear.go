@@ -85,7 +85,7 @@ func (o *ops) matvecs(x array, products []dsv4.Product) {
 		first := products[0].W.(*matrix)
 		var same, rest []dsv4.Product
 		for _, p := range products {
-			if m := p.W.(*matrix); len(same) < kernels.MatVecsMax && m.format == first.format && m.cols == first.cols {
+			if m := p.W.(*matrix); len(same) == 0 || len(same) < kernels.MatVecsMax && len(first.parts)+len(m.parts) == 0 && m.format == first.format && m.cols == first.cols {
 				same = append(same, p)
 			} else {
 				rest = append(rest, p)
@@ -135,6 +135,12 @@ func (o *ops) together(x array, products []dsv4.Product) {
 
 // matvec multiplies one row with a matrix, group by group.
 func (o *ops) matvec(m *matrix, groups int, x, y array, a string) {
+	if len(m.parts) > 0 {
+		for _, part := range m.parts {
+			o.matvec(part, groups, x, o.Slice(y, part.first, part.rows).(array), a)
+		}
+		return
+	}
 	rows := m.rows / groups
 	cut := kernels.Tuned.Cut(m.format, m.rows, m.cols)
 	p := kernels.MatVecArgs{Rows: uint32(rows), Cols: uint32(m.cols)}
@@ -145,18 +151,26 @@ func (o *ops) matvec(m *matrix, groups int, x, y array, a string) {
 
 // product multiplies the tokens of a run with a matrix, group by group.
 func (o *ops) product(m *matrix, groups int, r run, x, y array, a string) {
+	for _, part := range m.pieces() {
+		o.productOf(part, groups, r, x, y, part.first, m.rows, a)
+	}
+}
+
+// productOf multiplies with a matrix, whose rows are those from first on of ldy in
+// all.
+func (o *ops) productOf(m *matrix, groups int, r run, x, y array, first, ldy int, a string) {
 	rows, ldx := m.rows/groups, groups*m.cols
-	args := append(m.args(), in(x, r.from*ldx, r.n*ldx), out(y, r.from*m.rows, r.n*m.rows))
+	args := append(m.args(), in(x, r.from*ldx, r.n*ldx), out(y, r.from*ldy+first, (r.n-1)*ldy+m.rows))
 	flops := 2 * int64(r.n) * int64(m.rows) * int64(m.cols)
 	bytes := m.Bytes() + 4*int64(r.n)*int64(ldx+m.rows)
 	if r.few {
-		p := kernels.MatFewArgs{Tokens: uint32(r.n), Rows: uint32(rows), Cols: uint32(m.cols), LdX: uint32(ldx), LdY: uint32(m.rows)}
+		p := kernels.MatFewArgs{Tokens: uint32(r.n), Rows: uint32(rows), Cols: uint32(m.cols), LdX: uint32(ldx), LdY: uint32(ldy)}
 		block := kernels.MatFewRows * kernels.MatFewSimds
 		o.dispatch(kernels.MatFew(m.format, a, kernels.FewTokens(r.n)), m.name, [3]int{ceil(rows, block), 1, groups},
 			32*kernels.MatFewSimds, bytes, flops, append(args, raw(&p))...)
 		return
 	}
-	p := kernels.MatMulArgs{Tokens: uint32(r.n), Rows: uint32(rows), Cols: uint32(m.cols), LdX: uint32(ldx), LdY: uint32(m.rows)}
+	p := kernels.MatMulArgs{Tokens: uint32(r.n), Rows: uint32(rows), Cols: uint32(m.cols), LdX: uint32(ldx), LdY: uint32(ldy)}
 	down := kernels.Tuned.Down(r.n)
 	o.dispatch(kernels.MatMul(m.format, a, down), m.name, [3]int{ceil(rows, kernels.MatMulRows), ceil(r.n, down), groups},
 		kernels.MatMulThreads, bytes, flops, append(args, raw(&p))...)
@@ -165,12 +179,14 @@ func (o *ops) product(m *matrix, groups int, r run, x, y array, a string) {
 // Embed decodes each token's row once and repeats it.
 func (o *ops) Embed(b *dsv4.Batch, w dsv4.Weight, x dsv4.Array) {
 	m, t := w.(*matrix), len(b.Tokens)
-	p := kernels.EmbedArgs{Rows: uint32(m.rows), Cols: uint32(m.cols), Streams: uint32(o.c.HCMult)}
 	n := o.c.HCMult * m.cols
 	threads := 64
-	o.dispatch(kernels.Embed(m.format), m.name, [3]int{ceil(m.cols, kernels.EmbedWeights*threads), t, 1}, threads,
-		4*int64(t)*int64(n), 2*int64(t)*int64(m.cols),
-		append(m.args(), in(o.tokens(b), 0, t), out(x.(array), 0, t*n), raw(&p))...)
+	for _, part := range m.pieces() {
+		p := kernels.EmbedArgs{Rows: uint32(part.rows), Cols: uint32(m.cols), Streams: uint32(o.c.HCMult), First: uint32(part.first), Vocab: uint32(m.rows)}
+		o.dispatch(kernels.Embed(m.format), m.name, [3]int{ceil(m.cols, kernels.EmbedWeights*threads), t, 1}, threads,
+			4*int64(t)*int64(n), 2*int64(t)*int64(m.cols),
+			append(part.args(), in(o.tokens(b), 0, t), both(x.(array), 0, t*n), raw(&p))...)
+	}
 }
 
 func ceil(n, d int) int { return (n + d - 1) / d }

@@ -52,14 +52,6 @@ func (b *Backend) Options() Options { return b.opt }
 // activationTypes are the kernels' types by the names of Activations.
 var activationTypes = map[string]string{"f32": "float", "f16": "half", "bf16": "bfloat"}
 
-// activationBytes is the size of a cached element.
-func (b *Backend) activationBytes() int64 {
-	if b.opt.Activations == "f32" {
-		return 4
-	}
-	return 2
-}
-
 // Close ends the use of the device.
 func (b *Backend) Close() error { return b.dev.Close() }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"assay/engine/dsv4/dsv4test"
 	"assay/engine/token"
 	"assay/metal"
+	"assay/metal/host"
 	"assay/metal/host/emu"
 	"assay/refmodel/refmodeltest"
 )
@@ -202,4 +204,38 @@ func rms(a, b [][]float32) float64 {
 		}
 	}
 	return math.Sqrt(sum / float64(max(n, 1)))
+}
+
+// TestSmallBuffers: where no buffer holds a large matrix, its rows lie in
+// several, and nothing else changes, to the last bit.
+func TestSmallBuffers(t *testing.T) {
+	toks := refmodeltest.Heldout(t)[1][:40]
+	c, chunks := refmodeltest.Config(t), []int{32, 6, 1, 1}
+	var all [][][]float32
+	for _, limit := range []int64{0, 1 << 20} {
+		dev := openEmu(t, emu.Options{Limits: host.Limits{MaxBuffer: limit}})
+		b := newBackend(t, dev, metal.Options{})
+		ops, err := b.Ops(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := dsv4test.Run(t.Context(), ops, c, refmodeltest.Variant(t, "g32-n8-e4"), toks, chunks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Release(ops)
+		all = append(all, got)
+	}
+	if !reflect.DeepEqual(all[0], all[1]) {
+		t.Errorf("RMS %.2e, want the same bits", rms(all[1], all[0]))
+	}
+}
+
+// TestRefusesSmallMemory wants the sums of what does not fit.
+func TestRefusesSmallMemory(t *testing.T) {
+	b := newBackend(t, openEmu(t, emu.Options{Memory: 20e6}), metal.Options{})
+	_, err := b.Load(t.Context(), refmodeltest.Variant(t, "g32-n8-e4"), 352)
+	if err == nil || !strings.Contains(err.Error(), "metal: g32-n8-e4 needs") || !strings.Contains(err.Error(), "keeps 0.020 GB resident") {
+		t.Errorf("error %v, want one with the sums", err)
+	}
 }

@@ -44,6 +44,17 @@ type matrix struct {
 	format                kernels.Format
 	codes, scales, biases span // scales and biases are empty where the format has none
 	control               span // of an mHC step, beside its matrix from the first use on
+	// Where no buffer holds all rows, parts do, each rows of its own from first on.
+	parts []*matrix
+	first int
+}
+
+// pieces are the parts of m, or m itself.
+func (m *matrix) pieces() []*matrix {
+	if len(m.parts) > 0 {
+		return m.parts
+	}
+	return []*matrix{m}
 }
 
 // stack is equal matrices one after another, the routed experts' gate, up or
@@ -190,11 +201,44 @@ func format(m *tensor.Matrix) (kernels.Format, error) {
 
 // Load copies m as it is stored.
 func (o *ops) Load(m *tensor.Matrix) (dsv4.Weight, error) {
+	if most := o.dev.Info().Limits.MaxBuffer; int64(len(m.Codes)) > most {
+		return o.loadParts(m, most)
+	}
 	s, err := o.load([]*tensor.Matrix{m})
 	if err != nil {
 		return nil, err
 	}
 	return &s.matrix, nil
+}
+
+// loadParts cuts a matrix into runs of rows that buffers hold.
+func (o *ops) loadParts(m *tensor.Matrix, most int64) (dsv4.Weight, error) {
+	if err := m.Check(); err != nil {
+		return nil, err
+	}
+	row := int64(len(m.Codes) / m.Rows)
+	each := int(most / row)
+	if each == 0 {
+		return nil, fmt.Errorf("metal: tensor %q: a row takes %d bytes, the device's largest buffer has %d", m.Name, row, most)
+	}
+	f, err := format(m)
+	if err != nil {
+		return nil, err
+	}
+	all := &matrix{name: m.Name, rows: m.Rows, cols: m.Cols, format: f}
+	for from := 0; from < m.Rows; from += each {
+		to := min(from+each, m.Rows)
+		cut := func(b []byte) []byte { return b[len(b)/m.Rows*from : len(b)/m.Rows*to] }
+		s, err := o.load([]*tensor.Matrix{{Name: m.Name, Rows: to - from, Cols: m.Cols, Format: m.Format,
+			Codes: cut(m.Codes), Scales: cut(m.Scales), Biases: cut(m.Biases)}})
+		if err != nil {
+			return nil, err
+		}
+		s.matrix.first = from
+		all.parts = append(all.parts, &s.matrix)
+		all.spans = append(all.spans, s.spans...)
+	}
+	return all, nil
 }
 
 // load stacks matrices of one shape and format.

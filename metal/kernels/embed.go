@@ -5,6 +5,8 @@ type EmbedArgs struct {
 	Rows    uint32
 	Cols    uint32
 	Streams uint32
+	First   uint32
+	Vocab   uint32
 	Pad     uint32
 }
 

@@ -2,13 +2,17 @@
 //
 //   ids int [tokens]    x float [tokens, streams, cols]    W of one format, see common.metal
 //
-// A thread decodes 16 weights. Grid: (⌈cols / 16 / threads⌉, tokens, 1). An id
-// that is no row yields NaN. Twin: engine/cpu/linear.go, Embed.
+// A thread decodes 16 weights. Grid: (⌈cols / 16 / threads⌉, tokens, 1). W may be
+// the rows first .. first+rows-1 of a table of vocab rows: other tokens are left to
+// the other parts. An id that is no row of the table yields NaN, from the first
+// part. Twin: engine/cpu/linear.go, Embed.
 
 struct EmbedArgs {
   uint rows;
   uint cols;
   uint streams;
+  uint first;
+  uint vocab;
   uint pad;
 };
 
@@ -24,14 +28,17 @@ kernel void embed(
   const uint k = at.x * 16u;
   if (k >= p.cols) return;
   const int id = ids[at.y];
+  const bool known = id >= 0 && uint(id) < p.vocab;
+  const uint row = uint(id) - p.first; // wraps where it lies before
+  if (known ? row >= p.rows : p.first > 0u) return;
   float v[16];
-  if (id >= 0 && uint(id) < p.rows) {
+  if (known) {
     uint w[(16 * BITS + 31) / 32];
-    load16<BITS>(codes + ulong(id) * row_words<BITS>(p.cols), k, w);
+    load16<BITS>(codes + ulong(row) * row_words<BITS>(p.cols), k, w);
     S s = S(0);
     S b = S(0);
-    if constexpr (GROUP > 0) s = scales[ulong(id) * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
-    if constexpr (KIND == FORMAT_AFFINE) b = biases[ulong(id) * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
+    if constexpr (GROUP > 0) s = scales[ulong(row) * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
+    if constexpr (KIND == FORMAT_AFFINE) b = biases[ulong(row) * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
     decode16<KIND, BITS, S>(w, s, b, v);
   } else {
     MSL_UNROLL
