@@ -24,14 +24,14 @@ func mostTiles(n, experts, down int) int { return (n + min(n, experts)*(down-1))
 
 // feed is one call of Experts for a run of its tokens.
 type feed struct {
-	routed    *experts
-	shared    [3]*matrix
-	run       run
-	k, lda    int
-	u, y      array
-	picks     array
-	weights   array
-	up, parts array
+	routed  *experts
+	shared  [3]*matrix
+	run     run
+	k, lda  int
+	u, y    array
+	picks   array
+	weights array
+	up      array
 }
 
 // Experts runs the picked experts and the shared one on each token.

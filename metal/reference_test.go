@@ -1,6 +1,7 @@
 package metal_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -237,5 +238,146 @@ func TestRefusesSmallMemory(t *testing.T) {
 	_, err := b.Load(t.Context(), refmodeltest.Variant(t, "g32-n8-e4"), 352)
 	if err == nil || !strings.Contains(err.Error(), "metal: g32-n8-e4 needs") || !strings.Contains(err.Error(), "keeps 0.020 GB resident") {
 		t.Errorf("error %v, want one with the sums", err)
+	}
+}
+
+// choices are what one run picked: experts with their weights, and blocks.
+type choices struct {
+	ints    [][]int32
+	weights [][]float32
+}
+
+// recording notes the choices of operations.
+type recording struct {
+	dsv4.Ops
+	c *dsv4.Config
+	choices
+	t *testing.T
+}
+
+func (r *recording) Route(b *dsv4.Batch, x *dsv4.Router, u, picks, weights dsv4.Array) {
+	r.Ops.Route(b, x, u, picks, weights)
+	n := len(b.Tokens) * r.c.NumExpertsPerTok
+	p, w := make([]int32, n), make([]float32, n)
+	if err := errors.Join(r.ReadInts(p, picks, 0), r.Read(w, weights, 0)); err != nil {
+		r.t.Fatal(err)
+	}
+	r.ints, r.weights = append(r.ints, p), append(r.weights, w)
+}
+
+func (r *recording) Select(b *dsv4.Batch, rope dsv4.Weight, q, w, picks dsv4.Array) {
+	r.Ops.Select(b, rope, q, w, picks)
+	p := make([]int32, len(b.Tokens)*r.c.IndexTopK)
+	if err := r.ReadInts(p, picks, 0); err != nil {
+		r.t.Fatal(err)
+	}
+	r.ints = append(r.ints, p)
+}
+
+// forced replaces the choices of operations by recorded ones.
+type forced struct {
+	dsv4.Ops
+	choices
+	t *testing.T
+}
+
+func (f *forced) set(a dsv4.Array, v []int32) {
+	if err := f.Ops.(interface {
+		SetInts(dsv4.Array, []int32) error
+	}).SetInts(a, v); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *forced) Route(b *dsv4.Batch, x *dsv4.Router, u, picks, weights dsv4.Array) {
+	f.Ops.Route(b, x, u, picks, weights)
+	f.set(picks, f.ints[0])
+	bits := make([]int32, len(f.weights[0]))
+	for i, w := range f.weights[0] {
+		bits[i] = int32(math.Float32bits(w))
+	}
+	f.set(weights, bits)
+	f.ints, f.weights = f.ints[1:], f.weights[1:]
+}
+
+func (f *forced) Select(b *dsv4.Batch, rope dsv4.Weight, q, w, picks dsv4.Array) {
+	f.Ops.Select(b, rope, q, w, picks)
+	f.set(picks, f.ints[0])
+	f.ints = f.ints[1:]
+}
+
+// TestForcedChoices: with the CPU engine's choices every log-probability agrees,
+// without exception.
+func TestForcedChoices(t *testing.T) {
+	toks := refmodeltest.Heldout(t)[2][:prefill+decode]
+	c := refmodeltest.Config(t)
+	b, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	m := newBackend(t, openEmu(t, emu.Options{}), metal.Options{})
+	for _, name := range variants()[1:] {
+		plain, err := b.Ops(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &recording{Ops: plain, c: c, t: t}
+		want, err := dsv4test.Run(t.Context(), r, c, refmodeltest.Variant(t, name), toks, feed())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops, err := m.Ops(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := dsv4test.Run(t.Context(), &forced{ops, r.choices, t}, c, refmodeltest.Variant(t, name), toks, feed())
+		m.Release(ops)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := rms(want, got); !(d <= 2e-5) {
+			t.Errorf("%s: RMS %.2e from the CPU engine, want at most 2e-5", name, d)
+		} else {
+			t.Logf("%s: RMS %.2e over all %d positions", name, d, len(toks))
+		}
+	}
+}
+
+// TestStreamedSameBits: a pass, which holds one part of the model at a time,
+// scores as a resident model does, bit for bit, whatever runs beside a window;
+// and it fits a device that a whole model does not.
+func TestStreamedSameBits(t *testing.T) {
+	text := refmodeltest.Heldout(t)
+	windows := [][]token.ID{text[0][:70], text[1][:33], text[2][:100]}
+	v := refmodeltest.Variant(t, "g32-n8-e4")
+	whole := newBackend(t, openEmu(t, emu.Options{}), metal.Options{})
+	hidden := func(b *metal.Backend, windows [][]token.ID) []float32 {
+		p, err := b.Pass(t.Context(), v, windows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		h, err := dsv4test.Hidden(t.Context(), p, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	want := hidden(whole, windows)
+	at := 0
+	for i, w := range windows {
+		alone := hidden(whole, windows[i:i+1])
+		if !reflect.DeepEqual(alone, want[at:at+len(alone)]) {
+			t.Errorf("window %d of %d tokens has other bits beside others", i, len(w))
+		}
+		at += len(alone)
+	}
+	small := newBackend(t, openEmu(t, emu.Options{Memory: 24e6}), metal.Options{})
+	if _, err := small.Load(t.Context(), v, 100); err == nil {
+		t.Error("a device of 24 MB holds 27.5 MB of weights")
+	}
+	if got := hidden(small, windows[2:]); !reflect.DeepEqual(got, want[at-len(got):]) {
+		t.Error("a device that holds one part at a time gives other bits")
 	}
 }
