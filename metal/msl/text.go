@@ -21,11 +21,17 @@ func blanked(text string, strs, directives bool) string {
 		rest := text[i:]
 		switch {
 		case strings.HasPrefix(rest, "//"):
-			j := i + strings.IndexByte(rest+"\n", '\n')
+			j := len(text)
+			if n := strings.IndexByte(rest, '\n'); n >= 0 {
+				j = i + n
+			}
 			wipe(i, j)
 			i = j
 		case strings.HasPrefix(rest, "/*"):
-			j := i + 2 + strings.Index(rest[2:]+"*/", "*/") + 2
+			j := len(text)
+			if n := strings.Index(rest[2:], "*/"); n >= 0 {
+				j = i + 2 + n + 2
+			}
 			wipe(i, j)
 			i = j
 		case b[i] == '"':

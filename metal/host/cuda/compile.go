@@ -52,9 +52,10 @@ type compiler interface {
 // kernel is a loaded kernel.
 type kernel struct {
 	function uintptr
-	threads  int // of a block, at most
-	shared   int // bytes of shared memory
-	sizes    []int
+	threads  int   // of a block, at most
+	shared   int   // bytes of shared memory
+	sizes    []int // of its parameters, nil where the driver does not say
+	digest   [32]byte
 }
 
 // compileOptions round like Metal's precise functions, flush subnormals as
@@ -67,8 +68,9 @@ func compileOptions(arch int) []string {
 // the shim, a tenth of a second.
 const share = 6
 
-// Compile compiles a program in pieces, side by side, and loads its kernels.
-// An error has all that the compiler says.
+// Compile compiles a program in pieces, side by side, and loads its kernels. It
+// leaves those alone that are compiled from the same text already. An error has
+// all that the compiler says.
 func (d *Device) Compile(ctx context.Context, p host.Program) error {
 	if d.failed != nil {
 		return d.failed
@@ -77,7 +79,19 @@ func (d *Device) Compile(ctx context.Context, p host.Program) error {
 	if err != nil {
 		return err
 	}
-	pieces := slices.Collect(slices.Chunk(p.Kernels, share))
+	var wanted []string
+	digests := map[string][32]byte{}
+	for _, name := range p.Kernels {
+		text, err := source.Extract(name)
+		if err != nil {
+			return err
+		}
+		digests[name] = sha256.Sum256([]byte(text))
+		if d.kernels[name].digest != digests[name] {
+			wanted = append(wanted, name)
+		}
+	}
+	pieces := slices.Collect(slices.Chunk(wanted, share))
 	code, errs := make([][]byte, len(pieces)), make([]error, len(pieces))
 	slots := make(chan struct{}, runtime.NumCPU())
 	var work sync.WaitGroup
@@ -101,6 +115,11 @@ func (d *Device) Compile(ctx context.Context, p host.Program) error {
 	for i, names := range pieces {
 		if err := d.module(source, code[i], names); err != nil {
 			return err
+		}
+		for _, name := range names {
+			k := d.kernels[name]
+			k.digest = digests[name]
+			d.kernels[name] = k
 		}
 	}
 	return nil

@@ -282,6 +282,14 @@ func TestCompile(t *testing.T) {
 		if len(d.kernels) != len(names) {
 			t.Errorf("run %d: %d kernels", run, len(d.kernels))
 		}
+		before := len(c.runs)
+		if err := d.Compile(t.Context(), host.Program{Source: program(names...), Kernels: names[:3]}); err != nil || len(c.runs) != before {
+			t.Errorf("run %d: %d more programs for kernels that are there, error %v", run, len(c.runs)-before, err)
+		}
+		other := strings.Replace(program(names...), "+ p.n", "+ p.m", 1) // of kernel a
+		if err := d.Compile(t.Context(), host.Program{Source: other, Kernels: names}); err != nil || len(c.runs) != before+1 && want > 0 {
+			t.Errorf("run %d: %d more programs for one kernel that changed, error %v", run, len(c.runs)-before, err)
+		}
 		if want > 0 && (len(c.options) == 0 || c.options[0] != "-arch=sm_90" || !strings.Contains(strings.Join(c.options, " "), "-ftz=true")) {
 			t.Errorf("options %v", c.options)
 		}
@@ -317,7 +325,7 @@ func TestCompileErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.options.Cache = filepath.Join(file, "below")
-	fails("cuda: cache:", program("add"), "add")
+	fails("cuda: cache:", strings.Replace(program("add"), "+ p.n", "+ p.m", 1), "add")
 }
 
 func TestPack(t *testing.T) {
