@@ -2,7 +2,6 @@ package suite
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 
 	"assay/engine/cpu"
@@ -12,7 +11,7 @@ import (
 )
 
 // TestCUDA runs all cases on a GPU, in each type of activations, with kv_sim too.
-// Compiled kernels are kept for the next process.
+// With ASSAY_CUDA=each it waits after every dispatch.
 func TestCUDA(t *testing.T) {
 	for _, mode := range []metal.Options{
 		{Activations: "f32"}, {Activations: "f16"}, {Activations: "bf16"}, {Activations: "f32", Model: dsv4.Options{KVSim: true}},
@@ -22,7 +21,7 @@ func TestCUDA(t *testing.T) {
 			name += "-kvsim"
 		}
 		t.Run(name, func(t *testing.T) {
-			d, err := cuda.Open(cuda.Options{Cache: filepath.Join(os.TempDir(), "assay-cuda-kernels"), Each: os.Getenv("ASSAY_CUDA") == "each"})
+			d, err := cuda.Open(cuda.Options{Each: os.Getenv("ASSAY_CUDA") == "each"})
 			if err != nil {
 				t.Skip(err)
 			}

@@ -9,6 +9,8 @@ package cuda
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 
 	"assay/metal/host"
@@ -23,7 +25,8 @@ type Options struct {
 	Compiler string
 	// Dirs are searched for the compiler before the usual places.
 	Dirs []string
-	// Cache is a folder for compiled programs, empty for none.
+	// Cache is a folder for compiled programs; "" stands for the user's cache
+	// folder.
 	Cache string
 	// Each waits after every dispatch, so that an error names the one at fault.
 	Each bool
@@ -62,8 +65,17 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Cache == "" {
+		folder, err := os.UserCacheDir()
+		if err != nil {
+			folder = filepath.Join(os.TempDir(), fmt.Sprint("assay-", os.Getuid()))
+		}
+		o.Cache = filepath.Join(folder, "assay", "cuda")
+	}
 	return open(cu, c, o)
 }
+
+// open makes a Device of a driver and a compiler. Without a cache nothing is kept.
 
 func open(cu api, c compiler, o Options) (*Device, error) {
 	d := &Device{cu: cu, compiler: c, options: o, kernels: map[string]kernel{}, graphs: map[int]uintptr{}, pack: new(packed)}
