@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	_ "embed"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,16 +12,21 @@ import (
 	"assay/metal/msl"
 )
 
+//go:embed testdata/clang/cuda_runtime.h
+var clangHeader string
+
 // checkClang makes PTX of a program in clang's CUDA mode, with no CUDA toolkit.
 func checkClang(t *testing.T, clang, source string) {
 	t.Helper()
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "program.cu"), filepath.Join(dir, "program.ptx")
-	if err := os.WriteFile(in, []byte(source), 0o666); err != nil {
-		t.Fatal(err)
+	for file, text := range map[string]string{in: source, filepath.Join(dir, "cuda_runtime.h"): clangHeader} {
+		if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
 	}
 	said, err := exec.Command(clang, "-x", "cuda", "--cuda-gpu-arch=sm_80", "--cuda-device-only", "-nocudainc", "-nocudalib",
-		"-std=c++17", "-O1", "-Wno-unknown-cuda-version", "-I", "testdata/clang", "-S", "-o", out, in).CombinedOutput()
+		"-std=c++17", "-O1", "-Wno-unknown-cuda-version", "-I", dir, "-S", "-o", out, in).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", clang, err, said)
 	}
