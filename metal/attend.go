@@ -67,7 +67,7 @@ func (o *ops) seen(at *attention, pos int) (near, far int) {
 	return near, far
 }
 
-// args are what both ways have in common.
+// attendArgs are what both ways have in common.
 func (o *ops) attendArgs(at *attention, s dsv4.Span) kernels.AttendArgs {
 	args := kernels.AttendArgs{
 		Heads: uint32(o.c.NumAttentionHeads), Window: uint32(o.c.SlidingWindow), HalfRope: uint32(o.c.QKRopeHeadDim / 2),
@@ -80,12 +80,12 @@ func (o *ops) attendArgs(at *attention, s dsv4.Span) kernels.AttendArgs {
 	return args
 }
 
-// inputs binds queries, the batch's keys, the ring, entries and picks of a span.
-func (o *ops) attendInputs(at *attention, s dsv4.Span) []host.Arg {
+// attendInputs binds queries, the batch's keys, the ring, entries and picks of a span.
+func (o *ops) attendInputs(at *attention, s dsv4.Span, decode bool) []host.Arg {
 	heads, d, k := o.c.NumAttentionHeads, o.c.HeadDim, o.c.IndexTopK
 	ring := s.State.Window.(array)
 	args := []host.Arg{in(at.q, s.From*heads*d, s.Len*heads*d), in(at.kv, s.From*d, s.Len*d), idle(ring), idle(ring), idle(ring)}
-	if s.Pos > 0 {
+	if s.Pos > 0 || decode { // attend_chunks loads a row for the key that the ring has not yet
 		args[2] = o.cached(ring, 0, o.c.SlidingWindow*d, host.Read)
 	}
 	if at.a.Ratio != 0 {
@@ -110,7 +110,7 @@ func (o *ops) attendOne(at *attention, s dsv4.Span) {
 	work := 4 * int64(near+far) * int64(heads*d)
 	o.dispatch(kernels.AttendChunks(o.cachedType(), d), "attend chunks", [3]int{chunks, (heads + 7) / 8, 1}, kernels.ChunkThreads,
 		o.cachedBytes()*int64(near+far)*int64(d)+4*int64(chunks*heads*d), work,
-		append(o.attendInputs(at, s), in(turns.cos, 0, turns.cos.n), in(turns.sin, 0, turns.sin.n),
+		append(o.attendInputs(at, s, true), in(turns.cos, 0, turns.cos.n), in(turns.sin, 0, turns.sin.n),
 			out(part, 0, chunks*heads*d), out(stats, 0, chunks*heads*2), raw(&args))...)
 	ring := s.State.Window.(array)
 	o.dispatch(kernels.AttendCombine(o.cachedType(), d), "attend combine", [3]int{heads, 1, 1}, kernels.CombineThreads,
@@ -134,7 +134,7 @@ func (o *ops) attendRows(at *attention, s dsv4.Span) {
 	groups := run.Groups(heads)
 	o.dispatch(run.Instance(o.cachedType(), d), "attend rows", [3]int{groups, s.Len, 1}, run.Threads(),
 		o.cachedBytes()*keys*int64(d*groups)+8*int64(s.Len*heads*d), 4*keys*int64(heads*d),
-		append(o.attendInputs(at, s), in(at.a.Sinks.(*vector).array, 0, heads), in(turns.cos, 0, turns.cos.n), in(turns.sin, 0, turns.sin.n),
+		append(o.attendInputs(at, s, false), in(at.a.Sinks.(*vector).array, 0, heads), in(turns.cos, 0, turns.cos.n), in(turns.sin, 0, turns.sin.n),
 			out(at.out, s.From*heads*d, s.Len*heads*d), raw(&args))...)
 
 	w, ring := o.c.SlidingWindow, s.State.Window.(array)

@@ -13,6 +13,13 @@ MSL_FN float4 four(device const T* p) {
   return float4(float(v.x), float(v.y), float(v.z), float(v.w));
 }
 
+// Two elements from p on, as float; p is aligned to two elements.
+template <typename T>
+MSL_FN float2 two(device const T* p) {
+  const vec<T, 2> v = *reinterpret_cast<device const vec<T, 2>*>(p);
+  return float2(float(v.x), float(v.y));
+}
+
 // Four floats rounded to A, as float.
 template <typename A>
 MSL_FN float4 round_four(float4 v) {

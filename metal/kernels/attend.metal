@@ -63,15 +63,6 @@ MSL_FN float4 key_four(thread const Keys<A>& k, uint place, uint c) {
   return (place & 0x80000000u) != 0u ? four(k.entries + at) : four(k.ring + at);
 }
 
-template <typename A, int D>
-MSL_FN float2 key_pair(thread const Keys<A>& k, uint place, uint c) {
-  const ulong at = ulong(place & 0x3fffffffu) * D + c;
-  if ((place & 0x40000000u) != 0u) return float2(float(A(k.rows[at])), float(A(k.rows[at + 1])));
-  device const A* p = ((place & 0x80000000u) != 0u ? k.entries : k.ring) + at;
-  const vec<A, 2> v = *reinterpret_cast<device const vec<A, 2>*>(p);
-  return float2(float(v.x), float(v.y));
-}
-
 template <typename A>
 MSL_FN Keys<A> keys_of(constant AttendArgs& p, uint t, device const float* rows, device const A* ring,
                        device const A* entries, device const int* picks) {

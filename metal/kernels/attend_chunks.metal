@@ -24,6 +24,15 @@ MSL_FN float shared_sum(thread float* v, uint lane) {
   return v[0];
 }
 
+// The place of the one key that is not cached yet: row 0 of the batch.
+enum { FRESH = 0x40000000 };
+
+// Where a cached key begins; for the fresh one, some key.
+template <typename A, int D>
+MSL_FN device const A* cached_key(thread const Keys<A>& k, uint place) {
+  return ((place & 0x80000000u) != 0u ? k.entries : k.ring) + ulong(place & 0x3fffffffu) * D;
+}
+
 // One query, its keys in chunks. grid: (chunks, ceil(heads/8)) of 256 threads.
 //   part f32 [chunks, H, D]: sum e^(s-m)*k of the chunk; stats [chunks, H, 2]: m, sum e^(s-m)
 template <typename A, int D>
@@ -66,10 +75,7 @@ KERNEL_MAX(256) void attend_chunks(
     float products[32];
     uint place[4];
     MSL_UNROLL
-    for (int k = 0; k < 4; k++) {
-      const uint i = k0 + 4u * sg + uint(k);
-      place[k] = key_place(keys, min(i, to - 1u));
-    }
+    for (int k = 0; k < 4; k++) place[k] = key_place(keys, min(k0 + 4u * sg + uint(k), to - 1u));
     MSL_UNROLL
     for (int i = 0; i < 32; i++) products[i] = 0.0f;
     MSL_UNROLL
@@ -78,7 +84,11 @@ KERNEL_MAX(256) void attend_chunks(
       if (d < D) {
         float4 ks[4];
         MSL_UNROLL
-        for (int k = 0; k < 4; k++) ks[k] = key_four<A, D>(keys, place[k], d);
+        for (int k = 0; k < 4; k++) ks[k] = four(cached_key<A, D>(keys, place[k]) + d);
+        MSL_UNROLL
+        for (int k = 0; k < 4; k++) {
+          if (place[k] == FRESH) ks[k] = round_four<A>(four(kv + d));
+        }
         MSL_UNROLL
         for (int h = 0; h < 8; h++) {
           const float4 v = *reinterpret_cast<threadgroup const float4*>(query + uint(h) * D + d);
@@ -106,19 +116,29 @@ KERNEL_MAX(256) void attend_chunks(
     if (c < D) {
       MSL_UNROLL
       for (int h = 0; h < 8; h++) acc[h] = acc[h] * shrink[h];
-      const uint n = min(32u, to - k0);
-      for (uint k = 0; k < n; k++) {
-        const float2 v = key_pair<A, D>(keys, places[k], c);
-        const float4 e0 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * k);
-        const float4 e1 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * k + 4u);
-        acc[0] += v * e0.x;
-        acc[1] += v * e0.y;
-        acc[2] += v * e0.z;
-        acc[3] += v * e0.w;
-        acc[4] += v * e1.x;
-        acc[5] += v * e1.y;
-        acc[6] += v * e1.z;
-        acc[7] += v * e1.w;
+      // Eight keys on their way at a time; those behind the last are it again, with
+      // a probability of 0.
+      for (uint k = 0; k < 32u && k0 + k < to; k += 8u) {
+        float2 v[8];
+        MSL_UNROLL
+        for (int i = 0; i < 8; i++) v[i] = two(cached_key<A, D>(keys, places[k + uint(i)]) + c);
+        MSL_UNROLL
+        for (int i = 0; i < 8; i++) {
+          if (places[k + uint(i)] == FRESH) v[i] = float2(float(A(kv[c])), float(A(kv[c + 1u])));
+        }
+        MSL_UNROLL
+        for (int i = 0; i < 8; i++) {
+          const float4 e0 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * (k + uint(i)));
+          const float4 e1 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * (k + uint(i)) + 4u);
+          acc[0] += v[i] * e0.x;
+          acc[1] += v[i] * e0.y;
+          acc[2] += v[i] * e0.z;
+          acc[3] += v[i] * e0.w;
+          acc[4] += v[i] * e1.x;
+          acc[5] += v[i] * e1.y;
+          acc[6] += v[i] * e1.z;
+          acc[7] += v[i] * e1.w;
+        }
       }
     }
   }
@@ -161,9 +181,17 @@ KERNEL_MAX(128) void attend_combine(
   const float scale = 1.0f / total;
   const uint c = 4u * tid;
   float4 v = float4(0.0f);
-  for (uint i = 0; i < p.chunks; i++) {
-    const float f = simd_shuffle(factor, ushort(i));
-    if (c < D) v += four(part + (ulong(i) * p.heads + head) * D + c) * f;
+  // Eight chunks on their way at a time; those behind the last are it again, with
+  // a factor of 0.
+  for (uint i = 0; i < p.chunks; i += 8u) {
+    float4 parts[8];
+    MSL_UNROLL
+    for (int j = 0; j < 8; j++) {
+      parts[j] = float4(0.0f);
+      if (c < D) parts[j] = four(part + (ulong(min(i + uint(j), p.chunks - 1u)) * p.heads + head) * D + c);
+    }
+    MSL_UNROLL
+    for (int j = 0; j < 8; j++) v += parts[j] * simd_shuffle(factor, ushort(i + uint(j)));
   }
   if (c >= D) return;
   const ulong angle = ulong(p.first) * p.half_rope;

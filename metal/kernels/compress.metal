@@ -24,23 +24,44 @@ struct PoolArgs {
   float hadamard;  // D^-1/2
 };
 
-// Where a block's rows are: value and gate of a channel at a position.
+// The rows of a block: where they are, and from which half of the channels.
 struct PoolRows {
   uint channels;
   uint ratio;
   uint slots;
-  uint first;
+  uint first;  // position of the batch's first token
+  uint own;    // position from which on rows are the block's own
+  uint half_width;  // what their channels begin at
 };
 
-MSL_FN float pool_gate(thread const PoolRows& r, device const float* gates, device const float* ring, device const float* bias,
-                       uint position, uint channel) {
-  if (position < r.first) return ring[ulong(position % r.slots) * r.channels + channel];
-  return gates[ulong(position - r.first) * r.channels + channel] + bias[ulong(position % r.ratio) * r.channels + channel];
+// Eight rows from a position on, or as many as there are before the position `to`;
+// the others are the last again. Gates are with their bias.
+MSL_FN void pool_gates(thread const PoolRows& r, device const float* gates, device const float* ring, device const float* bias,
+                       uint from, uint to, uint c, thread float* out) {
+  float raw[8];
+  float add[8];
+  MSL_UNROLL
+  for (int i = 0; i < 8; i++) {
+    const uint position = min(from + uint(i), to - 1u);
+    const uint channel = c + (position >= r.own ? r.half_width : 0u);
+    const bool old = position < r.first;
+    device const float* row = old ? ring : gates;
+    raw[i] = row[ulong(old ? position % r.slots : position - r.first) * r.channels + channel];
+    add[i] = bias[ulong(position % r.ratio) * r.channels + channel];
+  }
+  MSL_UNROLL
+  for (int i = 0; i < 8; i++) out[i] = min(from + uint(i), to - 1u) < r.first ? raw[i] : raw[i] + add[i];
 }
 
-MSL_FN float pool_value(thread const PoolRows& r, device const float* values, device const float* ring, uint position, uint channel) {
-  if (position < r.first) return ring[ulong(position % r.slots) * r.channels + channel];
-  return values[ulong(position - r.first) * r.channels + channel];
+MSL_FN void pool_values(thread const PoolRows& r, device const float* values, device const float* ring, uint from, uint to, uint c,
+                        thread float* out) {
+  MSL_UNROLL
+  for (int i = 0; i < 8; i++) {
+    const uint position = min(from + uint(i), to - 1u);
+    const bool old = position < r.first;
+    device const float* row = old ? ring : values;
+    out[i] = row[ulong(old ? position % r.slots : position - r.first) * r.channels + c + (position >= r.own ? r.half_width : 0u)];
+  }
 }
 
 // grid: (blocks that close) of 256 threads. ROUND: 0 nothing, 1 FP8 of the
@@ -64,30 +85,40 @@ KERNEL_MAX(256) void compress_pool(
   TG_ARRAY(float, row, D);
   TG_ARRAY(float, sums, 8);
   const uint block = p.first_block + tgid.x;
+  // Positions from .. to-1; those before the block's own are the other half's.
+  const uint own = block * p.ratio;
+  const uint to = own + p.ratio;
+  const uint from = p.overlap != 0u && block > 0u ? own - p.ratio : own;
   PoolRows rows;
   rows.channels = D * (1u + p.overlap);
   rows.ratio = p.ratio;
   rows.slots = p.slots;
   rows.first = p.first;
-  // Positions from .. to-1; those before the block's own are the other half's.
-  const uint own = block * p.ratio;
-  const uint to = own + p.ratio;
-  const uint from = p.overlap != 0u && block > 0u ? own - p.ratio : own;
+  rows.own = own;
+  rows.half_width = p.overlap * D;
 
   float squares = 0.0f;
   for (uint c = tid; c < D; c += 256u) {
     float top = -3.0e38f;
-    for (uint i = from; i < to; i++) {
-      const uint channel = c + (p.overlap != 0u && i >= own ? uint(D) : 0u);
-      top = max(top, pool_gate(rows, gates, ring_gates, bias, i, channel));
+    for (uint i = from; i < to; i += 8u) {
+      float g[8];
+      pool_gates(rows, gates, ring_gates, bias, i, to, c, g);
+      MSL_UNROLL
+      for (int k = 0; k < 8; k++) top = max(top, g[k]);
     }
     float sum = 0.0f;
     float acc = 0.0f;
-    for (uint i = from; i < to; i++) {
-      const uint channel = c + (p.overlap != 0u && i >= own ? uint(D) : 0u);
-      const float e = precise::exp(pool_gate(rows, gates, ring_gates, bias, i, channel) - top);
-      sum += e;
-      acc = fma(e, pool_value(rows, values, ring_values, i, channel), acc);
+    for (uint i = from; i < to; i += 8u) {
+      float g[8];
+      float v[8];
+      pool_gates(rows, gates, ring_gates, bias, i, to, c, g);
+      pool_values(rows, values, ring_values, i, to, c, v);
+      MSL_UNROLL
+      for (int k = 0; k < 8; k++) {
+        const float e = i + uint(k) < to ? precise::exp(g[k] - top) : 0.0f;
+        sum += e;
+        acc = i + uint(k) < to ? fma(e, v[k], acc) : acc;
+      }
     }
     const float v = acc / sum;
     row[c] = v;

@@ -94,15 +94,30 @@ MSL_FN void hyper_mixes(device const float* part, uint raw, uint slices, threadg
   }
 }
 
-// u = norm(sum_j pre_j*x_j)*weight of one token, by all threads of a threadgroup.
+// A thread's first four channels of each stream of a token.
+template <int N>
+MSL_FN void hyper_fetch(device const float* x, uint width, uint tid, thread float4* streams) {
+  MSL_UNROLL
+  for (int j = 0; j < N; j++) {
+    streams[j] = float4(0.0f);
+    if (4u * tid < width) streams[j] = four(x + ulong(j) * width + 4u * tid);
+  }
+}
+
+// u = norm(sum_j pre_j*x_j)*weight of one token, by all threads of a threadgroup;
+// streams is what hyper_fetch left.
 template <int N, int NSG>
-MSL_FN void hyper_mix(thread const float* pre, device const float* x, device const float* weight, device float* u,
-                      uint width, float norm_eps, threadgroup float* part, uint tid, uint sg, uint lane) {
+MSL_FN void hyper_mix(thread const float* pre, thread float4* streams, device const float* x, device const float* weight,
+                      device float* u, uint width, float norm_eps, threadgroup float* part, uint tid, uint sg, uint lane) {
   float squares = 0.0f;
   for (uint c = 4u * tid; c < width; c += 128u * NSG) {
-    float4 v = four(x + c) * pre[0];
+    if (c != 4u * tid) {
+      MSL_UNROLL
+      for (int j = 0; j < N; j++) streams[j] = four(x + ulong(j) * width + c);
+    }
+    float4 v = streams[0] * pre[0];
     MSL_UNROLL
-    for (int j = 1; j < N; j++) v += four(x + ulong(j) * width + c) * pre[j];
+    for (int j = 1; j < N; j++) v += streams[j] * pre[j];
     *reinterpret_cast<device float4*>(u + c) = v;
     squares = add_products(v, v, squares);
   }
@@ -112,51 +127,60 @@ MSL_FN void hyper_mix(thread const float* pre, device const float* x, device con
   }
 }
 
-// comb [N, N]: a softmax of each row + eps; then columns are divided by their sum
-// + eps, and rows and columns in turn until columns were divided `iterations`
-// times. c stays as it is: rows and columns keep a factor each.
+// comb [N, N] of mixes, by one simdgroup: a softmax of each row + eps; then columns
+// are divided by their sum + eps, and rows and columns in turn until columns were
+// divided `iterations` times. The entries stay as they are: lane i < N keeps row i
+// and column i of them, and of each what it is to be divided by, whose next value
+// is sum_k c_ik/column_k + eps*row_i. entries has N*N floats.
 template <int N>
-MSL_FN void sinkhorn(thread float* c, uint iterations, float eps) {
-  float rows[N];
-  float columns[N];
+MSL_FN void sinkhorn(threadgroup float* entries, device float* out, uint iterations, float eps, uint lane) {
+  const uint own = min(lane, uint(N) - 1u);
+  float by_row[N];
+  float by_column[N];
+  float top = entries[own * N];
   MSL_UNROLL
-  for (int j = 0; j < N; j++) {
-    rows[j] = 1.0f;
-    columns[j] = 1.0f;
-    float top = c[j * N];
-    MSL_UNROLL
-    for (int k = 1; k < N; k++) top = max(top, c[j * N + k]);
-    float sum = 0.0f;
-    MSL_UNROLL
-    for (int k = 0; k < N; k++) {
-      c[j * N + k] = precise::exp(c[j * N + k] - top);
-      sum += c[j * N + k];
-    }
-    MSL_UNROLL
-    for (int k = 0; k < N; k++) c[j * N + k] = c[j * N + k] / sum + eps;
+  for (int k = 0; k < N; k++) {
+    by_row[k] = entries[own * N + uint(k)];
+    top = max(top, by_row[k]);
   }
+  float sum = 0.0f;
+  MSL_UNROLL
+  for (int k = 0; k < N; k++) {
+    by_row[k] = precise::exp(by_row[k] - top);
+    sum += by_row[k];
+  }
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  MSL_UNROLL
+  for (int k = 0; k < N; k++) {
+    by_row[k] = by_row[k] / sum + eps;
+    if (lane < N) entries[own * N + uint(k)] = by_row[k];
+  }
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  MSL_UNROLL
+  for (int j = 0; j < N; j++) by_column[j] = entries[uint(j) * N + own];
+
+  float row = 1.0f;
+  float column = 1.0f;
+  float row_factor = 1.0f;     // 1/row
+  float column_factor = 1.0f;  // 1/column
   for (uint i = 0; i < iterations; i++) {
     if (i > 0u) {
+      float s = 0.0f;
       MSL_UNROLL
-      for (int j = 0; j < N; j++) {
-        float sum = 0.0f;
-        MSL_UNROLL
-        for (int k = 0; k < N; k++) sum = fma(c[j * N + k], columns[k], sum);
-        rows[j] = rows[j] / fma(sum, rows[j], eps);
-      }
+      for (int k = 0; k < N; k++) s = fma(by_row[k], simd_shuffle(column_factor, ushort(k)), s);
+      row = fma(eps, row, s);
+      row_factor = 1.0f / row;
     }
+    float s = 0.0f;
     MSL_UNROLL
-    for (int k = 0; k < N; k++) {
-      float sum = 0.0f;
-      MSL_UNROLL
-      for (int j = 0; j < N; j++) sum = fma(c[j * N + k], rows[j], sum);
-      columns[k] = columns[k] / fma(sum, columns[k], eps);
-    }
+    for (int j = 0; j < N; j++) s = fma(by_column[j], simd_shuffle(row_factor, ushort(j)), s);
+    column = fma(eps, column, s);
+    column_factor = 1.0f / column;
   }
   MSL_UNROLL
-  for (int j = 0; j < N; j++) {
-    MSL_UNROLL
-    for (int k = 0; k < N; k++) c[j * N + k] = c[j * N + k] * rows[j] * columns[k];
+  for (int k = 0; k < N; k++) {
+    const float v = by_row[k] * row_factor * simd_shuffle(column_factor, ushort(k));
+    if (lane < N) out[own * N + uint(k)] = v;
   }
 }
 
@@ -179,6 +203,8 @@ KERNEL_MAX(32 * NSG) void hyper_in(
   TG_ARRAY(float, mixes, RAW + 1);
   TG_ARRAY(float, sums, NSG);
   const ulong t = tgid.x;
+  float4 streams[N];
+  if (tgid.y == 0u) hyper_fetch<N>(x + t * N * p.width, p.width, tid, streams);
   hyper_mixes<NSG>(part + t * (RAW + 1) * p.slices, RAW, p.slices, mixes, sg, lane);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const float rho = inverse_norm(mixes[RAW], N * p.width, p.norm_eps);
@@ -186,19 +212,15 @@ KERNEL_MAX(32 * NSG) void hyper_in(
     float pre[N];
     MSL_UNROLL
     for (int j = 0; j < N; j++) pre[j] = logistic(mixes[j] * rho * control[0] + control[3 + j]) + p.eps;
-    hyper_mix<N, NSG>(pre, x + t * N * p.width, weight, u + t * p.width, p.width, p.norm_eps, sums, tid, sg, lane);
+    hyper_mix<N, NSG>(pre, streams, x + t * N * p.width, weight, u + t * p.width, p.width, p.norm_eps, sums, tid, sg, lane);
     return;
   }
-  if (tid != 0u) return;
+  if (sg != 0u) return;
   device float* out = mix + t * (N + N * N);
-  MSL_UNROLL
-  for (int j = 0; j < N; j++) out[j] = 2.0f * logistic(mixes[N + j] * rho * control[1] + control[3 + N + j]);
-  float c[N * N];
-  MSL_UNROLL
-  for (int i = 0; i < N * N; i++) c[i] = mixes[2 * N + i] * rho * control[2] + control[3 + 2 * N + i];
-  sinkhorn<N>(c, p.iterations, p.eps);
-  MSL_UNROLL
-  for (int i = 0; i < N * N; i++) out[N + i] = c[i];
+  if (lane < N) out[lane] = 2.0f * logistic(mixes[N + lane] * rho * control[1] + control[3u + N + lane]);
+  for (uint i = 2 * N + lane; i < RAW; i += 32u) mixes[i] = mixes[i] * rho * control[2] + control[3u + i];
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  sinkhorn<N>(mixes + 2 * N, out + N, p.iterations, p.eps, lane);
 }
 
 // grid: (tokens) of 32*NSG threads. v = u of the head's mixes.
@@ -217,13 +239,15 @@ KERNEL_MAX(32 * NSG) void hyper_head(
   TG_ARRAY(float, mixes, N + 1);
   TG_ARRAY(float, sums, NSG);
   const ulong t = tgid.x;
+  float4 streams[N];
+  hyper_fetch<N>(x + t * N * p.width, p.width, tid, streams);
   hyper_mixes<NSG>(part + t * (N + 1) * p.slices, N, p.slices, mixes, sg, lane);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const float rho = inverse_norm(mixes[N], N * p.width, p.norm_eps);
   float pre[N];
   MSL_UNROLL
   for (int j = 0; j < N; j++) pre[j] = logistic(mixes[j] * rho * control[0] + control[3 + j]) + p.eps;
-  hyper_mix<N, NSG>(pre, x + t * N * p.width, weight, v + t * p.width, p.width, p.norm_eps, sums, tid, sg, lane);
+  hyper_mix<N, NSG>(pre, streams, x + t * N * p.width, weight, v + t * p.width, p.width, p.norm_eps, sums, tid, sg, lane);
 }
 
 struct HyperOutArgs {

@@ -15,7 +15,7 @@ type TopArgs struct{ First, Ratio, Topk, Stride uint32 }
 const (
 	MaxIndexDim   = 128
 	MaxIndexHeads = 256
-	ScoreBlocks   = 128
+	ScoreBlocks   = 64
 )
 
 // SelectScores returns the kernel that scores blocks with heads of dim, and its

@@ -47,7 +47,7 @@ MSL_FN void index_row(device const float* q, bool there, device const float* cos
   }
 }
 
-// grid: (ceil(blocks/128), tokens) of 32*NSG threads. A simdgroup takes eight heads,
+// grid: (ceil(blocks/64), tokens) of 32*NSG threads. A simdgroup takes eight heads,
 // the M of 8x8 matrices, against tiles of 32 blocks.
 template <typename A, int D, int NSG, int SIM>
 KERNEL_MAX(32 * NSG) void select_scores(
@@ -68,9 +68,9 @@ KERNEL_MAX(32 * NSG) void select_scores(
   TG_ARRAY(float, parts, NSG * KEYS);
   const uint t = tgid.y;
   const uint visible = (p.first + t + 1u) / p.ratio;
-  const uint from = tgid.x * 128u;
+  const uint from = tgid.x * 64u;
   if (visible <= p.topk || from >= visible) return;  // the whole threadgroup
-  const uint to = min(from + 128u, visible);
+  const uint to = min(from + 64u, visible);
   const ulong angle = ulong(p.first + t) * p.half_rope;
 
   // Heads go through the tile, four simdgroups' at a time.

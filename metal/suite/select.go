@@ -24,7 +24,7 @@ func selectCases() []Case {
 		{1, 16, 8, 1, 9, 4, false}, {9, 48, 16, 7, 140, 3, false}, {33, 32, 16, 5, 600, 1, true}, {3, 32, 16, 40, 20000, 1, true},
 	} {
 		c := *modelConfig()
-		c.IndexNHeads, c.IndexHeadDim, c.QKRopeHeadDim, c.IndexTopK, c.HeadDim = s.heads, s.dim, s.rope, s.topk, s.rope+64
+		c.IndexNHeads, c.IndexHeadDim, c.QKRopeHeadDim, c.IndexTopK, c.HeadDim = s.heads, s.dim, s.rope, s.topk, (s.rope+79)/16*16
 		name := fmt.Sprintf("select/heads=%dx%d/topk=%d/pos=%d/tokens=%d/decode=%v", s.heads, s.dim, s.topk, s.pos, s.tokens, s.decode)
 		all = append(all,
 			Case{name, &c, func(b *Bench) error { return selectBlocks(b, s, false) }},
