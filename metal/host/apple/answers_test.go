@@ -146,7 +146,7 @@ func deviceAnswers() map[*method]func(*fake, id, *object, args) uintptr {
 		newLibraryWithSource: compileSource,
 		newFunctionWithName: func(f *fake, _ id, o *object, a args) uintptr {
 			name := f.objects[id(a[0])].value.(string)
-			if !bytes.Contains([]byte(o.value.(string)), []byte(name)) {
+			if f.refuse[newFunctionWithName] || !bytes.Contains([]byte(o.value.(string)), []byte(name)) {
 				return 0
 			}
 			return uintptr(f.make("MTLFunction", name))

@@ -2,11 +2,13 @@ package apple
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	goruntime "runtime"
 	"sync"
 
 	"assay/metal/host"
+	"assay/metal/msl"
 )
 
 // kernel is a compiled kernel.
@@ -14,37 +16,76 @@ type kernel struct {
 	pipeline id
 	threads  int // of a threadgroup, at most
 	memory   int // bytes of threadgroup memory that it declares
+	digest   [32]byte
 }
 
 // simdWidth is what every kernel is written for.
 const simdWidth = 32
 
-// Compile compiles a program and makes a pipeline of each of its kernels,
-// several at once. A kernel of the same name is replaced. An error has all that
-// the compiler says.
+// Compile compiles what a program's kernels need of it, and makes a pipeline of
+// each, several at once. It leaves those alone that are compiled from the same
+// text already; others of the same name it replaces. An error has all that the
+// compiler says.
 func (d *Device) Compile(ctx context.Context, p host.Program) error {
 	if d.lost != nil {
 		return d.lost
 	}
-	defer d.scope()()
-	library, err := d.library(p.Source)
+	source, err := msl.Parse(p.Source)
 	if err != nil {
 		return err
 	}
+	var wanted []string
+	var digests [][32]byte
+	for _, name := range p.Kernels {
+		text, err := source.Extract(name)
+		if err != nil {
+			return err
+		}
+		if digest := sha256.Sum256([]byte(text)); d.kernels[name].digest != digest {
+			wanted, digests = append(wanted, name), append(digests, digest)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	text, err := source.Extract(wanted...)
+	if err != nil {
+		return err
+	}
+	defer d.scope()()
+	made, err := d.pipelines(ctx, text, wanted)
+	if err != nil {
+		return err
+	}
+	d.retire(0) // a pipeline that is replaced may be in use
+	for i, name := range wanted {
+		made[i].digest = digests[i]
+		d.free(d.kernels[name].pipeline)
+		d.kernels[name] = made[i]
+	}
+	return nil
+}
+
+// pipelines compiles a text and makes a pipeline of each of its kernels: the
+// system compiles a kernel for the GPU then, which takes longer than all before.
+func (d *Device) pipelines(ctx context.Context, text string, names []string) ([]kernel, error) {
+	library, err := d.library(text)
+	if err != nil {
+		return nil, err
+	}
 	defer d.free(library)
-	made := make([]kernel, len(p.Kernels))
-	errs := make([]error, len(p.Kernels))
+	made, errs := make([]kernel, len(names)), make([]error, len(names))
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range min(len(p.Kernels), goruntime.NumCPU(), 8) {
+	for range min(len(names), goruntime.NumCPU(), 8) {
 		workers.Go(func() {
 			defer d.scope()()
 			for i := range next {
-				made[i], errs[i] = d.pipeline(library, p.Kernels[i])
+				made[i], errs[i] = d.pipeline(library, names[i])
 			}
 		})
 	}
-	for i := range p.Kernels {
+	for i := range names {
 		if ctx.Err() != nil {
 			break
 		}
@@ -57,15 +98,10 @@ func (d *Device) Compile(ctx context.Context, p host.Program) error {
 			for _, k := range made {
 				d.free(k.pipeline)
 			}
-			return err
+			return nil, err
 		}
 	}
-	d.retire(0) // a pipeline that is replaced may be in use
-	for i, k := range made {
-		d.free(d.kernels[p.Kernels[i]].pipeline)
-		d.kernels[p.Kernels[i]] = k
-	}
-	return nil
+	return made, nil
 }
 
 // library compiles source. Fast math is the default, so it is switched off by

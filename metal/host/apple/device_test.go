@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"assay/metal/host"
+	"assay/metal/msl"
 )
 
 var systems = []version{macOS14, macOS15}
@@ -45,10 +46,22 @@ func add(grid, threads [3]uint64, bound map[int]any) {
 	}
 }
 
+// program is kernels of some names, with what their bodies hold.
+func program(body string, names ...string) host.Program {
+	p := host.Program{Source: msl.Head, Kernels: names}
+	for _, n := range names {
+		p.Source += fmt.Sprintf(`kernel void %s(device const uint* x [[buffer(0)]], device uint* y [[buffer(1)]], uint3 at [[thread_position_in_grid]]) {
+  %s
+}
+`, n, body)
+	}
+	return p
+}
+
 func compiled(t *testing.T, f *fake, d *Device) {
 	t.Helper()
 	f.kernels["add"] = add
-	if err := d.Compile(t.Context(), host.Program{Source: "kernel add; kernel greedy", Kernels: []string{"add"}}); err != nil {
+	if err := d.Compile(t.Context(), program("y[at.x] += x[at.x];", "add")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -142,7 +155,17 @@ func TestCompileOptions(t *testing.T) {
 		if threads, memory := d.Kernel("add"); threads != 256 || memory != 4096 {
 			t.Errorf("kernel of %d threads and %d bytes", threads, memory)
 		}
-		compiled(t, f, d) // replaces, and leaks nothing
+		f.source = ""
+		compiled(t, f, d)
+		if f.source != "" {
+			t.Error("a kernel that is there is compiled again")
+		}
+		if err := d.Compile(t.Context(), program("y[at.x] -= x[at.x];", "sub", "add")); err != nil { // replaces, and leaks nothing
+			t.Fatal(err)
+		}
+		if !strings.Contains(f.source, "-= x") || !strings.Contains(f.source, "#include <metal_stdlib>") {
+			t.Errorf("source: %s", f.source)
+		}
 	})
 }
 
@@ -154,16 +177,21 @@ func TestCompileErrors(t *testing.T) {
 				t.Errorf("error %v, want %q", err, want)
 			}
 		}
-		fails(host.Program{Source: "syntax error"}, "program_source:1:1: error: a\nprogram_source:2:1: error: b (MTLLibraryErrorDomain 3)")
-		fails(host.Program{Source: "add", Kernels: []string{"add", "sub"}}, `kernel "sub" is not in the program`)
-		fails(host.Program{Source: "add greedy", Kernels: []string{"add", "greedy"}}, "33792 bytes of threadgroup memory, the device has 32768")
+		fails(program("syntax error", "add"), "program_source:1:1: error: a\nprogram_source:2:1: error: b (MTLLibraryErrorDomain 3)")
+		p := program("", "add")
+		fails(host.Program{Source: p.Source, Kernels: []string{"add", "sub"}}, `no kernel is instantiated as "sub"`)
+		fails(host.Program{Source: p.Source + "}"}, "msl:")
+		fails(program("", "add", "greedy"), "33792 bytes of threadgroup memory, the device has 32768")
+		f.refuse[newFunctionWithName] = true
+		fails(p, `kernel "add" is not in the program`)
+		f.refuse[newFunctionWithName] = false
 		f.width = 64
-		fails(host.Program{Source: "add", Kernels: []string{"add"}}, "simdgroups of 64 threads, want 32")
+		fails(p, "simdgroups of 64 threads, want 32")
 		f.refuse[newPipeline] = true
-		fails(host.Program{Source: "add", Kernels: []string{"add"}}, `kernel "add": refused by the test (AGXMetal 3)`)
+		fails(p, `kernel "add": refused by the test (AGXMetal 3)`)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := d.Compile(ctx, host.Program{Source: "add", Kernels: []string{"add"}}); !errors.Is(err, context.Canceled) {
+		if err := d.Compile(ctx, p); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v after cancel", err)
 		}
 	})
