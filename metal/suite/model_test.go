@@ -34,7 +34,7 @@ var builds = []build{
 
 // modelCases are the cases of the operations that are no matrix products.
 func modelCases() []Case {
-	return slices.Concat(hyperCases(), exampleCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases())
+	return slices.Concat(hyperCases(), exampleCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases(), nonFiniteCases())
 }
 
 func TestModel(t *testing.T) {
@@ -57,6 +57,13 @@ func TestModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer plain.Close()
+			p, err := Program(modelCases(), x.mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := dev.Compile(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
 			for _, c := range modelCases() {
 				if !c.Defined(m) {
 					continue
