@@ -48,10 +48,7 @@ func newBuilder(opt Options) (*builder, error) {
 	}
 	b := &builder{cxx: cxx, version: version, checked: opt.Checked, folder: opt.Cache}
 	if b.folder == "" {
-		if b.folder, err = os.UserCacheDir(); err != nil {
-			b.folder = filepath.Join(os.TempDir(), fmt.Sprint("assay-", os.Getuid()))
-		}
-		b.folder = filepath.Join(b.folder, "assay", "emu")
+		b.folder = DefaultCache()
 	}
 	if b.folder, err = filepath.Abs(b.folder); err != nil {
 		return nil, fmt.Errorf("emu: %w", err)
@@ -80,6 +77,16 @@ func newBuilder(opt Options) (*builder, error) {
 	}
 	b.key = hex.EncodeToString(h.Sum(nil))
 	return b, nil
+}
+
+// DefaultCache is the folder where compiled kernels are kept, where Options name
+// no other.
+func DefaultCache() string {
+	folder, err := os.UserCacheDir()
+	if err != nil {
+		folder = filepath.Join(os.TempDir(), fmt.Sprint("assay-", os.Getuid()))
+	}
+	return filepath.Join(folder, "assay", "emu")
 }
 
 // findCompiler returns the C++ compiler: $CXX, else g++, else clang++, whichever

@@ -30,13 +30,13 @@ func TestUndeclared(t *testing.T) {
 	x, y := floats(t, d, make([]float32, n)...), poisoned(t, d, n)
 	for want, change := range map[string]func(*host.Dispatch){
 		"": func(*host.Dispatch) {},
-		"read of bytes [508, 512) of the buffer at x, of which the dispatch declares to read [0, 508), at tiny.metal:17": func(s *host.Dispatch) {
+		"read of bytes [508, 512) of the buffer at x, whose byte 508 that is; the dispatch declares to read [0, 508), at tiny.metal:17": func(s *host.Dispatch) {
 			s.Args[0].Uses[0].Len -= 4
 		},
-		"write of bytes [508, 512) of the buffer at y, of which the dispatch declares to write [0, 508), at tiny.metal:17": func(s *host.Dispatch) {
+		"write of bytes [508, 512) of the buffer at y, whose byte 508 that is; the dispatch declares to write [0, 508), at tiny.metal:17": func(s *host.Dispatch) {
 			s.Args[1].Uses[0].Len -= 4
 		},
-		"write of bytes [256, 260) of the buffer at y, of which the dispatch declares to write [0, 256) [260, 512), at tiny.metal:17": func(s *host.Dispatch) {
+		"write of bytes [256, 260) of the buffer at y, whose byte 256 that is; the dispatch declares to write [0, 256) [260, 512), at tiny.metal:17": func(s *host.Dispatch) {
 			s.Args[1].Uses = []host.Use{{At: 0, Len: 256, Access: host.Write}, {At: 260, Len: 252, Access: host.ReadWrite}}
 		},
 		"declares to read nothing":  func(s *host.Dispatch) { s.Args[0].Uses = nil },

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"assay/metal/msl"
@@ -24,9 +25,7 @@ type runtimeLibrary struct {
 func openRuntime(b *builder) (*runtimeLibrary, error) {
 	sources := shimFiles(".cpp")
 	flags := []string{"-std=c++17", "-O2", "-fPIC", "-fno-exceptions", "-fno-rtti", "-pthread", "-w"}
-	// The loader takes libraries of one name for one: what is of another folder has
-	// another.
-	parts := []string{fmt.Sprint("checked: ", b.checked), b.folder}
+	parts := []string{fmt.Sprint("checked: ", b.checked)}
 	for _, f := range sources {
 		parts = append(parts, f.Name, f.Text)
 	}
@@ -34,7 +33,7 @@ func openRuntime(b *builder) (*runtimeLibrary, error) {
 	if err := b.build(context.Background(), b.runtime, flags, sources); err != nil {
 		return nil, err
 	}
-	lib, err := purego.Dlopen(b.path(b.runtime), purego.RTLD_NOW|purego.RTLD_LOCAL)
+	lib, err := loadRuntime(b.path(b.runtime), b.runtime)
 	if err != nil {
 		return nil, fmt.Errorf("emu: %w", err)
 	}
@@ -51,6 +50,30 @@ func openRuntime(b *builder) (*runtimeLibrary, error) {
 		}
 	}
 	return r, nil
+}
+
+// loaded is the runtimes of this process by name. Kernels find theirs by that
+// name, whichever folder they are in: so there is one of each.
+var loaded struct {
+	sync.Mutex
+	handles map[string]uintptr
+}
+
+func loadRuntime(path, name string) (uintptr, error) {
+	loaded.Lock()
+	defer loaded.Unlock()
+	if h, ok := loaded.handles[name]; ok {
+		return h, nil
+	}
+	h, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	if err != nil {
+		return 0, err
+	}
+	if loaded.handles == nil {
+		loaded.handles = map[string]uintptr{}
+	}
+	loaded.handles[name] = h
+	return h, nil
 }
 
 // call calls a C function of integers and pointers. What pointers made of Go's

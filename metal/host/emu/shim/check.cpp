@@ -89,15 +89,20 @@ static void note(Shadow* sh, size_t n, int op, uint32_t pc, const Who& w, uint32
 // --- device memory ------------------------------------------------------------
 static const char* verb(int op) { return op & kIsWrite ? "write" : "read"; }
 
-// The arguments that a buffer is bound to, for messages.
-static const char* argument(const Dispatch* d, const Bound& b, char* out, size_t n) {
-  size_t at = 0;
+// The argument whose pointer leads to a place of a buffer: the last that begins
+// before it; all that are bound to it where the place is none of the buffer's.
+static const char* argument(const Dispatch* d, const Bound& b, uint64_t at, char* out, size_t n) {
+  const char* best = nullptr;
+  size_t len = 0;
+  int is = -1;
   out[0] = 0;
-  for (int i = 0; i < d->k->nargs && at + 40 < n; i++) {
+  for (int i = 0; i < d->k->nargs && len + 60 < n; i++) {
     const char* p = static_cast<char*>(d->buf[i]);
-    const bool in = b.memory ? p >= b.lo && p < b.lo + b.len : i == int(b.first);
-    if (in) at += size_t(snprintf(out + at, n - at, "%s%s", at ? ", " : "", d->k->args[i].name));
+    if (b.memory ? p < b.lo || p >= b.lo + b.len : i != int(b.first)) continue;
+    if (at < b.len && p <= b.lo + at && p >= best) best = p, is = i;
+    len += size_t(snprintf(out + len, n - len, "%s%s", len ? ", " : "", d->k->args[i].name));
   }
+  if (is >= 0) snprintf(out, n, "%s, whose byte %lld that is", d->k->args[is].name, (long long)(b.lo + at - best));
   return out;
 }
 
@@ -129,8 +134,8 @@ static void undeclared(const Dispatch* d, const Bound& b, uint64_t from, size_t 
   for (uint32_t i = 0; i < b.nuses && at + 60 < sizeof ranges; i++) {
     if (b.uses[i].access & want) at += size_t(snprintf(ranges + at, sizeof ranges - at, " [%llu, %llu)", (unsigned long long)b.uses[i].from, (unsigned long long)b.uses[i].to));
   }
-  fail("%s of bytes [%llu, %llu) of the buffer at %s, of which the dispatch declares to %s%s, at %s", verb(op), (unsigned long long)from,
-       (unsigned long long)(from + n), argument(d, b, names, sizeof names), verb(op), at ? ranges : " nothing", place(d, pc).text);
+  fail("%s of bytes [%llu, %llu) of the buffer at %s; the dispatch declares to %s%s, at %s", verb(op), (unsigned long long)from,
+       (unsigned long long)(from + n), argument(d, b, from, names, sizeof names), verb(op), at ? ranges : " nothing", place(d, pc).text);
 }
 
 static void count(Memory* m, uint64_t from, size_t n, uint32_t serial) {
@@ -177,14 +182,14 @@ static void device_access(Thread* t, Bound& b, uint64_t from, size_t n, int op, 
   const Dispatch* d = g->d;
   char names[200];
   if (from + n > b.len) {
-    fail("%zu-byte %s across the end of the buffer at %s (%llu bytes) at %s", n, verb(op), argument(d, b, names, sizeof names), (unsigned long long)b.len, place(d, pc).text);
+    fail("%zu-byte %s across the end of the buffer at %s (%llu bytes) at %s", n, verb(op), argument(d, b, from, names, sizeof names), (unsigned long long)b.len, place(d, pc).text);
   }
   const size_t align = n > 16 ? 16 : n & (~n + 1);
   if (reinterpret_cast<uintptr_t>(b.lo + from) % align) {
-    fail("misaligned %zu-byte %s of byte %llu of the buffer at %s at %s", n, verb(op), (unsigned long long)from, argument(d, b, names, sizeof names), place(d, pc).text);
+    fail("misaligned %zu-byte %s of byte %llu of the buffer at %s at %s", n, verb(op), (unsigned long long)from, argument(d, b, from, names, sizeof names), place(d, pc).text);
   }
   if (!b.memory) {
-    if (op & kIsWrite) fail("write to %s, whose bytes are constant, at %s", argument(d, b, names, sizeof names), place(d, pc).text);
+    if (op & kIsWrite) fail("write to %s, whose bytes are constant, at %s", argument(d, b, from, names, sizeof names), place(d, pc).text);
     return;
   }
   if (!declared(b, from, from + n, op & kIsWrite ? 2 : 1)) undeclared(d, b, from, n, op, pc);
@@ -241,7 +246,7 @@ static bool in_image(uintptr_t a, size_t n) {
   for (uint32_t i = 0; i < d->nbound; i++) {
     const Bound& b = d->bound[i];
     const uintptr_t lo = reinterpret_cast<uintptr_t>(b.lo), hi = lo + b.len;
-    const char* at = argument(d, b, names, sizeof names);
+    const char* at = argument(d, b, b.len, names, sizeof names);
     if (a >= hi && a - hi < 65536) fail("%zu-byte %s %zu bytes past the end of the buffer at %s (%llu bytes) at %s", n, verb(op), size_t(a - hi), at, (unsigned long long)b.len, place(d, pc).text);
     if (a < lo && lo - a < 65536) fail("%zu-byte %s %zu bytes before the buffer at %s at %s", n, verb(op), size_t(lo - a), at, place(d, pc).text);
   }

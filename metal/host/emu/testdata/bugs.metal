@@ -125,7 +125,7 @@ kernel void bug_mixed_atomic(device const float* in [[buffer(0)]], device uint* 
 }
 kernel void bug_read_undeclared(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                                 uint tid [[thread_index_in_threadgroup]]) {
-  out[tid] = in[tid + 1];  // FOUND of which the dispatch declares to read
+  out[tid] = in[tid + 1];  // FOUND whose byte 256 that is; the dispatch declares to read [0, 256)
 }
 kernel void bug_past_end(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                          uint tid [[thread_index_in_threadgroup]]) {
@@ -133,7 +133,7 @@ kernel void bug_past_end(device const float* in [[buffer(0)]], device float* out
 }
 kernel void bug_before(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                        uint tid [[thread_index_in_threadgroup]]) {
-  out[tid] = in[int(tid) - 64];  // FOUND before the buffer
+  out[tid] = in[int(tid) - 64];  // FOUND before the buffer at in
 }
 kernel void bug_shift(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                       uint tid [[thread_index_in_threadgroup]]) {
