@@ -15,7 +15,7 @@ ARGS :=
 
 export CGO_ENABLED := 1
 
-.PHONY: help build sweep test race test-arm64 msl-check interop interop-torch lint clean setup tools
+.PHONY: help build sweep test race test-arm64 msl-check mutate interop interop-torch lint clean setup tools
 
 help:
 	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
@@ -24,6 +24,7 @@ help:
 	@echo "make race    the tests of parallel code under the race detector"
 	@echo "make test-arm64  the CPU engine's tests as arm64 code, emulated on other machines"
 	@echo "make msl-check  the Metal kernels held to the dialect and to Metal's address spaces, by clang"
+	@echo "make mutate  takes each check out of the Metal kernels and wants the tests to notice (an hour)"
 	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
 	@echo "make interop-torch  build, then hold bundles' scores against transformers' (3 GB, once)"
 	@echo "make bench-peers  build, then time it beside transformers, llama.cpp, MLX, OpenBLAS (6 GB, once)"
@@ -56,6 +57,9 @@ test-arm64: tools
 
 msl-check:
 	@clang=$$(setup/clang.sh) && CLANG=$$clang ASSAY_NEEDS_CLANG=1 go test $(ARGS) ./metal/msl
+
+mutate: setup
+	go run ./metal/mutate -record metal/mutate/record.txt $(ARGS)
 
 interop: build
 	@interop/run.sh

@@ -21,7 +21,7 @@ var levels = map[string]int{
 	"engine/dsv4": 4, "engine/inspect": 4, "bench": 4,
 	"engine/cpu": 5, "metal": 5, "eval": 5, "engine/dsv4/dsv4test": 5, // of which metal/suite, in the program, takes its model
 	"results": 6, "eval/sweep": 6, "metal/suite": 6, "metal/timing": 6,
-	"results/report": 7, "bench/scaling": 7,
+	"results/report": 7, "metal/mutate": 7, "bench/scaling": 7,
 	"cmd/assay": 8,
 }
 
