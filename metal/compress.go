@@ -44,7 +44,8 @@ func (o *ops) pool(s dsv4.Span, c *dsv4.Compressor, p *dsv4.Pool, values, gates 
 		ringValues, ringGates = in(rv, 0, p.Slots*ch), in(rg, 0, p.Slots*ch)
 	}
 	entries := fromStart(p.Entries.(array), o.cached(p.Entries.(array), s.Pos/c.Ratio*c.Width, n*c.Width, host.Write))
-	o.dispatch(kernels.Pool(o.cachedType(), c.Width, round), "compress pool", [3]int{n, 1, 1}, kernels.PoolThreads,
+	k, threads := kernels.Pool(o.cachedType(), c.Width, round)
+	o.dispatch(k, "compress pool", [3]int{n, 1, 1}, threads,
 		12*int64(n*rows*c.Width), 8*int64(n*rows*c.Width),
 		in(values, s.From*ch, s.Len*ch), in(gates, s.From*ch, s.Len*ch), ringValues, ringGates, in(bias, 0, bias.n), in(norm, 0, norm.n),
 		in(turns.cos, 0, turns.cos.n), in(turns.sin, 0, turns.sin.n),

@@ -26,16 +26,14 @@ MSL_FN float4 round_four(float4 v) {
   return float4(float(A(v.x)), float(A(v.y)), float(A(v.z)), float(A(v.w)));
 }
 
-// The sum of v over a threadgroup of NSG simdgroups, in their order. All threads
-// call it; part has NSG floats that nobody has used since the last barrier.
+// The sum of v over a threadgroup of NSG simdgroups. All threads call it; part has
+// NSG floats that nobody has used since the last barrier.
 template <int NSG>
 MSL_FN float group_sum(float v, threadgroup float* part, uint sg, uint lane) {
   const float s = simd_sum(v);
   if (lane == 0) part[sg] = s;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  float sum = part[0];
-  for (int i = 1; i < NSG; i++) sum += part[i];
-  return sum;
+  return simd_sum(lane < NSG ? part[lane] : 0.0f);
 }
 
 // 1 / sqrt(squares/n + eps).

@@ -89,20 +89,31 @@ template <int D>
 MSL_FN void query_row(device const float* q, bool there, device const float* cosines, device const float* sines, uint half_rope,
                       float norm_eps, threadgroup float* out, uint lane) {
   enum { V4 = (D + 127) / 128 };
+  const uint plain = D - 2u * half_rope;
   float4 v[V4];
+  float4 angles[V4];  // cosine and sine of two pairs: loads on the way with q's
   float squares = 0.0f;
   MSL_UNROLL
   for (int i = 0; i < V4; i++) {
     const uint c = 128u * uint(i) + 4u * lane;
     v[i] = float4(0.0f);
+    angles[i] = float4(1.0f, 0.0f, 1.0f, 0.0f);
     if (there && c < D) v[i] = four(q + c);
-    squares = add_products(v[i], v[i], squares);
+    if (c < D && c >= plain) angles[i] = float4(cosines[(c - plain) / 2u], sines[(c - plain) / 2u], 1.0f, 0.0f);
+    if (c < D && c + 2u >= plain) {
+      angles[i].z = cosines[(c + 2u - plain) / 2u];
+      angles[i].w = sines[(c + 2u - plain) / 2u];
+    }
   }
+  MSL_UNROLL
+  for (int i = 0; i < V4; i++) squares = add_products(v[i], v[i], squares);
   const float r = inverse_norm(simd_sum(squares), D, norm_eps);
   MSL_UNROLL
   for (int i = 0; i < V4; i++) {
     const uint c = 128u * uint(i) + 4u * lane;
-    if (c < D) *reinterpret_cast<threadgroup float4*>(out + c) = turn_four<D>(v[i] * r, c, cosines, sines, half_rope, 1.0f);
+    const float2 a = turn(float2(v[i].x * r, v[i].y * r), angles[i].x, angles[i].y);
+    const float2 b = turn(float2(v[i].z * r, v[i].w * r), angles[i].z, angles[i].w);
+    if (c < D) *reinterpret_cast<threadgroup float4*>(out + c) = float4(a.x, a.y, b.x, b.y);
   }
 }
 

@@ -33,6 +33,41 @@ MSL_FN device const A* cached_key(thread const Keys<A>& k, uint place) {
   return ((place & 0x80000000u) != 0u ? k.entries : k.ring) + ulong(place & 0x3fffffffu) * D;
 }
 
+// A lane's channels 128*i + 4*lane .. of four keys, for i and the next.
+template <typename A, int D>
+MSL_FN void fetch_keys(thread const Keys<A>& keys, thread const uint* place, uint i, uint lane, thread float4* ks) {
+  MSL_UNROLL
+  for (int j = 0; j < 2; j++) {
+    const uint d = 128u * (i + uint(j)) + 4u * lane;
+    MSL_UNROLL
+    for (int k = 0; k < 4; k++) {
+      ks[4 * j + k] = float4(0.0f);
+      if (d < D) ks[4 * j + k] = four(cached_key<A, D>(keys, place[k]) + d);
+    }
+    MSL_UNROLL
+    for (int k = 0; k < 4; k++) {
+      if (place[k] == FRESH && d < D) ks[4 * j + k] = round_four<A>(four(keys.rows + d));
+    }
+  }
+}
+
+// Adds the products of those channels with eight heads' to products[4*head + key].
+template <int D>
+MSL_FN void multiply_keys(threadgroup const float* query, uint i, uint lane, thread float4* ks, thread float* products) {
+  MSL_UNROLL
+  for (int j = 0; j < 2; j++) {
+    const uint d = 128u * (i + uint(j)) + 4u * lane;
+    if (d < D) {
+      MSL_UNROLL
+      for (int h = 0; h < 8; h++) {
+        const float4 v = *reinterpret_cast<threadgroup const float4*>(query + uint(h) * D + d);
+        MSL_UNROLL
+        for (int k = 0; k < 4; k++) products[4 * h + k] = add_products(v, ks[4 * j + k], products[4 * h + k]);
+      }
+    }
+  }
+}
+
 // One query, its keys in chunks. grid: (chunks, ceil(heads/8)) of 256 threads.
 //   part f32 [chunks, H, D]: sum e^(s-m)*k of the chunk; stats [chunks, H, 2]: m, sum e^(s-m)
 template <typename A, int D>
@@ -59,6 +94,15 @@ KERNEL_MAX(256) void attend_chunks(
   TG_ARRAY(uint, places, 32);
   const uint head = tgid.y * 8u + sg;  // the simdgroup's, where it has one
   const Keys<A> keys = keys_of<A>(p, 0u, kv, ring, entries, picks);
+  const uint from = tgid.x * p.per;
+  const uint to = min(keys.count, from + p.per);
+  // A simdgroup has four keys of a tile of 32. Their first channels are on the way
+  // while queries are made, and while the tile before is worked on.
+  uint place[4];
+  float4 ahead[8];
+  MSL_UNROLL
+  for (int k = 0; k < 4; k++) place[k] = key_place(keys, min(from + 4u * sg + uint(k), to - 1u));
+  fetch_keys<A, D>(keys, place, 0u, lane, ahead);
   query_row<D>(q + ulong(min(head, p.heads - 1u)) * D, head < p.heads, cosines + ulong(p.first) * p.half_rope,
                sines + ulong(p.first) * p.half_rope, p.half_rope, p.norm_eps, query + sg * D, lane);
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -69,36 +113,25 @@ KERNEL_MAX(256) void attend_chunks(
   MSL_UNROLL
   for (int h = 0; h < 8; h++) acc[h] = float2(0.0f);
   const uint c = 2u * tid;
-  const uint to = min(keys.count, (tgid.x + 1u) * p.per);
-  for (uint k0 = tgid.x * p.per; k0 < to; k0 += 32u) {
-    // Four keys a simdgroup against eight heads; lane 4*h + k ends with their product.
+  for (uint k0 = from; k0 < to; k0 += 32u) {
     float products[32];
-    uint place[4];
-    MSL_UNROLL
-    for (int k = 0; k < 4; k++) place[k] = key_place(keys, min(k0 + 4u * sg + uint(k), to - 1u));
     MSL_UNROLL
     for (int i = 0; i < 32; i++) products[i] = 0.0f;
-    MSL_UNROLL
-    for (int i = 0; i < V4; i++) {
-      const uint d = 128u * uint(i) + 4u * lane;
-      if (d < D) {
-        float4 ks[4];
-        MSL_UNROLL
-        for (int k = 0; k < 4; k++) ks[k] = four(cached_key<A, D>(keys, place[k]) + d);
-        MSL_UNROLL
-        for (int k = 0; k < 4; k++) {
-          if (place[k] == FRESH) ks[k] = round_four<A>(four(kv + d));
-        }
-        MSL_UNROLL
-        for (int h = 0; h < 8; h++) {
-          const float4 v = *reinterpret_cast<threadgroup const float4*>(query + uint(h) * D + d);
-          MSL_UNROLL
-          for (int k = 0; k < 4; k++) products[4 * h + k] = add_products(v, ks[k], products[4 * h + k]);
-        }
-      }
-    }
-    scores[lane / 4u * 32u + 4u * sg + lane % 4u] = shared_sum(products, lane);
+    float4 rest[8];
+    if (V4 > 2) fetch_keys<A, D>(keys, place, 2u, lane, rest);
+    multiply_keys<D>(query, 0u, lane, ahead, products);
+    if (V4 > 2) multiply_keys<D>(query, 2u, lane, rest, products);
+    scores[lane / 4u * 32u + 4u * sg + lane % 4u] = shared_sum(products, lane);  // of head lane/4, key lane%4
     threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (lane == 0) {
+      MSL_UNROLL
+      for (int k = 0; k < 4; k++) places[4u * sg + uint(k)] = place[k];
+    }
+    if (k0 + 32u < to) {
+      MSL_UNROLL
+      for (int k = 0; k < 4; k++) place[k] = key_place(keys, min(k0 + 32u + 4u * sg + uint(k), to - 1u));
+      fetch_keys<A, D>(keys, place, 0u, lane, ahead);
+    }
     const bool seen = k0 + lane < to;
     const float s = seen ? scores[32u * sg + lane] * p.scale : -3.0e38f;
     const float higher = max(top, simd_max(s));
@@ -107,11 +140,7 @@ KERNEL_MAX(256) void attend_chunks(
     const float e = seen ? precise::exp(s - top) : 0.0f;
     sum = sum * factor + simd_sum(e);
     probs[8u * lane + sg] = e;
-    if (lane == 0) {
-      shrink[sg] = factor;
-      MSL_UNROLL
-      for (int k = 0; k < 4; k++) places[4u * sg + uint(k)] = place[k];
-    }
+    if (lane == 0) shrink[sg] = factor;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (c < D) {
       MSL_UNROLL
@@ -155,6 +184,16 @@ KERNEL_MAX(256) void attend_chunks(
   }
 }
 
+// Four channels of a head from each of 16 chunks.
+template <int D>
+MSL_FN void chunk_parts(device const float* part, constant AttendArgs& p, uint head, uint from, uint c, thread float4* out) {
+  MSL_UNROLL
+  for (int j = 0; j < 16; j++) {
+    out[j] = float4(0.0f);
+    if (c < D) out[j] = four(part + (ulong(min(from + uint(j), p.chunks - 1u)) * p.heads + head) * D + c);
+  }
+}
+
 // grid: (heads) of 128 threads: the chunks of a head and its sink together, turned
 // back; the first also stores the new key. chunks is at most 32.
 template <typename A, int D>
@@ -172,26 +211,24 @@ KERNEL_MAX(128) void attend_combine(
     uint tid [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
   const uint head = tgid.x;
-  const bool chunk = lane < p.chunks;
+  const uint c = 4u * tid;
+  // Sixteen chunks on their way at a time; those behind the last are it again, with
+  // a factor of 0.
+  float4 parts[16];
+  chunk_parts<D>(part, p, head, 0u, c, parts);
   device const float* stat = stats + (ulong(min(lane, p.chunks - 1u)) * p.heads + head) * 2u;
   const float sink = sinks[head];
   const float top = max(simd_max(stat[0]), sink);
-  const float factor = chunk ? precise::exp(stat[0] - top) : 0.0f;
+  const float factor = lane < p.chunks ? precise::exp(stat[0] - top) : 0.0f;
   const float total = simd_sum(factor * stat[1]) + precise::exp(sink - top);
   const float scale = 1.0f / total;
-  const uint c = 4u * tid;
   float4 v = float4(0.0f);
-  // Eight chunks on their way at a time; those behind the last are it again, with
-  // a factor of 0.
-  for (uint i = 0; i < p.chunks; i += 8u) {
-    float4 parts[8];
+  MSL_UNROLL
+  for (int j = 0; j < 16; j++) v += parts[j] * simd_shuffle(factor, ushort(j));
+  if (p.chunks > 16u) {
+    chunk_parts<D>(part, p, head, 16u, c, parts);
     MSL_UNROLL
-    for (int j = 0; j < 8; j++) {
-      parts[j] = float4(0.0f);
-      if (c < D) parts[j] = four(part + (ulong(min(i + uint(j), p.chunks - 1u)) * p.heads + head) * D + c);
-    }
-    MSL_UNROLL
-    for (int j = 0; j < 8; j++) v += parts[j] * simd_shuffle(factor, ushort(i + uint(j)));
+    for (int j = 0; j < 16; j++) v += parts[j] * simd_shuffle(factor, ushort(16 + j));
   }
   if (c >= D) return;
   const ulong angle = ulong(p.first) * p.half_rope;

@@ -22,16 +22,15 @@ const (
 	RoundFP4
 )
 
-// PoolThreads and StoreThreads are the threads of a compressor's kernels.
-const (
-	PoolThreads  = 256
-	StoreThreads = 128
-)
-
-// Pool returns the kernel that makes entries of type a and width.
-func Pool(a string, width int, r Rounding) Instance {
-	return Instance{"compress_pool", []string{a, fmt.Sprint(width), fmt.Sprint(int(r))}}
+// Pool returns the kernel that makes entries of type a and width, and its threads:
+// one a channel, up to 16 simdgroups.
+func Pool(a string, width int, r Rounding) (Instance, int) {
+	groups := min((width+31)/32, 16)
+	return Instance{"compress_pool", []string{a, fmt.Sprint(width), fmt.Sprint(groups), fmt.Sprint(int(r))}}, 32 * groups
 }
+
+// StoreThreads is the threads of compress_store.
+const StoreThreads = 128
 
 // Store returns the kernel that keeps a compressor's rows.
 func Store() Instance { return Instance{"compress_store", []string{fmt.Sprint(StoreThreads)}} }

@@ -24,50 +24,59 @@ struct PoolArgs {
   float hadamard;  // D^-1/2
 };
 
-// The rows of a block: where they are, and from which half of the channels.
+// The rows of a block, by index: where they are, and in which half of the channels.
 struct PoolRows {
   uint channels;
-  uint ratio;
   uint slots;
-  uint first;  // position of the batch's first token
-  uint own;    // position from which on rows are the block's own
-  uint half_width;  // what their channels begin at
+  uint count;
+  uint other;       // how many come first that are the block before's
+  uint half_width;  // where the own rows' channels begin
+  uint from;        // position of the first
+  uint slot;        // and where the ring has it
+  uint first;       // position of the batch's first token
 };
 
-// Eight rows from a position on, or as many as there are before the position `to`;
-// the others are the last again. Gates are with their bias.
-MSL_FN void pool_gates(thread const PoolRows& r, device const float* gates, device const float* ring, device const float* bias,
-                       uint from, uint to, uint c, thread float* out) {
-  float raw[8];
+// Where row i begins, and whether it is the ring's.
+MSL_FN ulong pool_row(thread const PoolRows& r, uint i, uint c, thread bool& old) {
+  const uint position = r.from + i;
+  old = position < r.first;
+  uint slot = r.slot + i;
+  if (slot >= r.slots) slot -= r.slots;
+  return ulong(old ? slot : position - r.first) * r.channels + c + (i >= r.other ? r.half_width : 0u);
+}
+
+// Eight rows from i on, or as many as there are; the others are the last again.
+MSL_FN void pool_values(thread const PoolRows& r, device const float* values, device const float* ring, uint i, uint c, thread float* out) {
+  MSL_UNROLL
+  for (int k = 0; k < 8; k++) {
+    bool old = false;
+    const ulong at = pool_row(r, min(i + uint(k), r.count - 1u), c, old);
+    out[k] = (old ? ring : values)[at];
+  }
+}
+
+// The same of gates, with their bias, which the ring's have.
+MSL_FN void pool_gates(thread const PoolRows& r, device const float* gates, device const float* ring, device const float* bias, uint i,
+                       uint c, thread float* out) {
   float add[8];
   MSL_UNROLL
-  for (int i = 0; i < 8; i++) {
-    const uint position = min(from + uint(i), to - 1u);
-    const uint channel = c + (position >= r.own ? r.half_width : 0u);
-    const bool old = position < r.first;
-    device const float* row = old ? ring : gates;
-    raw[i] = row[ulong(old ? position % r.slots : position - r.first) * r.channels + channel];
-    add[i] = bias[ulong(position % r.ratio) * r.channels + channel];
+  for (int k = 0; k < 8; k++) {
+    const uint row = min(i + uint(k), r.count - 1u);
+    bool old = false;
+    const ulong at = pool_row(r, row, c, old);
+    out[k] = (old ? ring : gates)[at];
+    const uint slot = row >= r.other ? row - r.other : row;
+    const float b = bias[ulong(slot) * r.channels + c + (row >= r.other ? r.half_width : 0u)];
+    add[k] = old ? 0.0f : b;
   }
   MSL_UNROLL
-  for (int i = 0; i < 8; i++) out[i] = min(from + uint(i), to - 1u) < r.first ? raw[i] : raw[i] + add[i];
+  for (int k = 0; k < 8; k++) out[k] += add[k];
 }
 
-MSL_FN void pool_values(thread const PoolRows& r, device const float* values, device const float* ring, uint from, uint to, uint c,
-                        thread float* out) {
-  MSL_UNROLL
-  for (int i = 0; i < 8; i++) {
-    const uint position = min(from + uint(i), to - 1u);
-    const bool old = position < r.first;
-    device const float* row = old ? ring : values;
-    out[i] = row[ulong(old ? position % r.slots : position - r.first) * r.channels + c + (position >= r.own ? r.half_width : 0u)];
-  }
-}
-
-// grid: (blocks that close) of 256 threads. ROUND: 0 nothing, 1 FP8 of the
+// grid: (blocks that close) of 32*NSG threads. ROUND: 0 nothing, 1 FP8 of the
 // channels that are not rotated, 2 Hadamard and FP4.
-template <typename A, int D, int ROUND>
-KERNEL_MAX(256) void compress_pool(
+template <typename A, int D, int NSG, int ROUND>
+KERNEL_MAX(32 * NSG) void compress_pool(
     device const float* values [[buffer(0)]],
     device const float* gates [[buffer(1)]],
     device const float* ring_values [[buffer(2)]],
@@ -83,53 +92,53 @@ KERNEL_MAX(256) void compress_pool(
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
   TG_ARRAY(float, row, D);
-  TG_ARRAY(float, sums, 8);
+  TG_ARRAY(float, sums, NSG);
   const uint block = p.first_block + tgid.x;
-  // Positions from .. to-1; those before the block's own are the other half's.
   const uint own = block * p.ratio;
-  const uint to = own + p.ratio;
-  const uint from = p.overlap != 0u && block > 0u ? own - p.ratio : own;
   PoolRows rows;
   rows.channels = D * (1u + p.overlap);
-  rows.ratio = p.ratio;
   rows.slots = p.slots;
-  rows.first = p.first;
-  rows.own = own;
+  rows.other = p.overlap != 0u && block > 0u ? p.ratio : 0u;
+  rows.count = rows.other + p.ratio;
   rows.half_width = p.overlap * D;
+  rows.from = own - rows.other;
+  rows.slot = rows.from % p.slots;
+  rows.first = p.first;
 
   float squares = 0.0f;
-  for (uint c = tid; c < D; c += 256u) {
+  for (uint c = tid; c < D; c += 32u * NSG) {
     float top = -3.0e38f;
-    for (uint i = from; i < to; i += 8u) {
+    for (uint i = 0; i < rows.count; i += 8u) {
       float g[8];
-      pool_gates(rows, gates, ring_gates, bias, i, to, c, g);
+      pool_gates(rows, gates, ring_gates, bias, i, c, g);
       MSL_UNROLL
       for (int k = 0; k < 8; k++) top = max(top, g[k]);
     }
     float sum = 0.0f;
     float acc = 0.0f;
-    for (uint i = from; i < to; i += 8u) {
+    for (uint i = 0; i < rows.count; i += 8u) {
       float g[8];
       float v[8];
-      pool_gates(rows, gates, ring_gates, bias, i, to, c, g);
-      pool_values(rows, values, ring_values, i, to, c, v);
+      pool_gates(rows, gates, ring_gates, bias, i, c, g);
+      pool_values(rows, values, ring_values, i, c, v);
       MSL_UNROLL
       for (int k = 0; k < 8; k++) {
-        const float e = i + uint(k) < to ? precise::exp(g[k] - top) : 0.0f;
+        const bool there = i + uint(k) < rows.count;
+        const float e = there ? precise::exp(g[k] - top) : 0.0f;
         sum += e;
-        acc = i + uint(k) < to ? fma(e, v[k], acc) : acc;
+        acc = there ? fma(e, v[k], acc) : acc;
       }
     }
     const float v = acc / sum;
     row[c] = v;
     squares = fma(v, v, squares);
   }
-  const float r = inverse_norm(group_sum<8>(squares, sums, sg, lane), D, p.norm_eps);
+  const float r = inverse_norm(group_sum<NSG>(squares, sums, sg, lane), D, p.norm_eps);
 
   const uint plain = D - 2u * p.half_rope;
   const ulong angle = ulong(own) * p.half_rope;
   device A* out = entries + ulong(block) * D;
-  for (uint at = 64u * sg; at < D; at += 512u) {  // a simdgroup's lanes hold a block of FP8
+  for (uint at = 64u * sg; at < D; at += 64u * NSG) {  // a simdgroup's lanes hold a block of FP8
     const uint c = at + 2u * lane;
     float2 v = float2(0.0f);
     if (c < D) v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);

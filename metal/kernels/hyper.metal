@@ -110,6 +110,7 @@ template <int N, int NSG>
 MSL_FN void hyper_mix(thread const float* pre, thread float4* streams, device const float* x, device const float* weight,
                       device float* u, uint width, float norm_eps, threadgroup float* part, uint tid, uint sg, uint lane) {
   float squares = 0.0f;
+  float4 first = float4(0.0f);
   for (uint c = 4u * tid; c < width; c += 128u * NSG) {
     if (c != 4u * tid) {
       MSL_UNROLL
@@ -118,12 +119,17 @@ MSL_FN void hyper_mix(thread const float* pre, thread float4* streams, device co
     float4 v = streams[0] * pre[0];
     MSL_UNROLL
     for (int j = 1; j < N; j++) v += streams[j] * pre[j];
-    *reinterpret_cast<device float4*>(u + c) = v;
     squares = add_products(v, v, squares);
+    if (c == 4u * tid) {
+      first = v;
+    } else {
+      *reinterpret_cast<device float4*>(u + c) = v;
+    }
   }
   const float r = inverse_norm(group_sum<NSG>(squares, part, sg, lane), width, norm_eps);
-  for (uint c = 4u * tid; c < width; c += 128u * NSG) {  // what this thread wrote
-    *reinterpret_cast<device float4*>(u + c) = four(u + c) * r * four(weight + c);
+  for (uint c = 4u * tid; c < width; c += 128u * NSG) {
+    const float4 v = c == 4u * tid ? first : four(u + c);  // what this thread wrote
+    *reinterpret_cast<device float4*>(u + c) = v * r * four(weight + c);
   }
 }
 

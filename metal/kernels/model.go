@@ -12,9 +12,10 @@ func Model(s Sizes, a string, sim bool) []Instance {
 	if sim {
 		main, index = RoundFP8, RoundFP4
 	}
-	all = append(all, Pool(a, s.HeadDim, main), Pool(a, s.IndexDim, index))
+	entries, _ := Pool(a, s.HeadDim, main)
+	keys, _ := Pool(a, s.IndexDim, index)
 	scores, _ := SelectScores(a, s.IndexHeads, s.IndexDim, sim)
-	all = append(all, scores)
+	all = append(all, entries, keys, scores)
 	for _, decode := range []bool{false, true} {
 		in, _ := HyperIn(s.Streams, decode)
 		head, _ := HyperHead(s.Streams, decode)
