@@ -85,25 +85,32 @@ func Run(ctx context.Context, dev host.Device, o Options) (Report, error) {
 	if r.Copy, err = metal.CopyBandwidth(dev); err != nil {
 		return r, err
 	}
-	for _, c := range cases() {
-		if err := ctx.Err(); err != nil {
-			return r, err
+	add := func(row Row) error {
+		row.ShareOfCopy = row.BytesPerSecond() / r.Copy
+		r.Rows = append(r.Rows, row)
+		if o.Each != nil {
+			o.Each(row)
 		}
-		if len(o.Only) > 0 && !slices.Contains(o.Only, c.name) {
+		return ctx.Err()
+	}
+	for _, c := range cases() {
+		if !o.wants(c.name) {
 			continue
 		}
 		row, err := c.time(dev, o)
 		if err != nil {
 			return r, fmt.Errorf("timing: %s %s: %w", row.Name, row.Shape, err)
 		}
-		row.ShareOfCopy = row.BytesPerSecond() / r.Copy
-		r.Rows = append(r.Rows, row)
-		if o.Each != nil {
-			o.Each(row)
+		if err := add(row); err != nil {
+			return r, err
 		}
 	}
-	return r, nil
+	err = timeSteps(dev, o, add)
+	return r, err
 }
+
+// wants says whether rows of a name are asked for.
+func (o Options) wants(name string) bool { return len(o.Only) == 0 || slices.Contains(o.Only, name) }
 
 // clock is what a device may have to time its own work with.
 type clock interface {

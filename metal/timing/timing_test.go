@@ -44,6 +44,34 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestSteps times every operation that is no product, small, on an emulated device.
+func TestSteps(t *testing.T) {
+	d, err := emu.New(emu.Options{})
+	if err != nil {
+		t.Skip(err)
+	}
+	var only []string
+	for _, s := range steps() {
+		only = append(only, s.name)
+	}
+	r, err := Run(t.Context(), d, Options{Only: only, Divide: 64, Cache: 1 << 20, Time: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, x := range r.Rows {
+		seen[x.Name] = true
+		if !(x.Seconds > 0) || x.Bytes <= 0 || x.FLOPs <= 0 || x.Dispatches < 1 {
+			t.Errorf("%+v", x)
+		}
+	}
+	for _, name := range only {
+		if !seen[name] {
+			t.Errorf("%s was not timed", name)
+		}
+	}
+}
+
 func TestMissed(t *testing.T) {
 	for _, c := range []struct {
 		row  Row
