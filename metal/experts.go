@@ -84,12 +84,6 @@ func (o *ops) operand(m *matrix) kernels.Operand {
 	return kernels.Operand{Format: m.format, Type: o.activation(m.format), Lane: m.format.Lane(m.cols)}
 }
 
-// The shapes of the kernels for few tokens.
-const (
-	upRows, upSimds = 2, 4
-	downRows        = 4
-)
-
 // each runs the experts of each token where they lie.
 func (o *ops) each(f *feed) {
 	w1, w3, w2, d := f.routed.w1, f.routed.w3, f.routed.w2, f.shared[2].rows
@@ -103,19 +97,20 @@ func (o *ops) each(f *feed) {
 		out(f.up, 0, n*(f.k+1)*f.lda), raw(&p))
 	bytes := int64(n) * (int64(f.k)*(w1.Bytes()+w3.Bytes())/int64(w1.n) + f.shared[0].Bytes() + f.shared[1].Bytes())
 	flops := 4 * int64(n) * int64(f.k+1) * int64(w1.rows) * int64(w1.cols)
-	o.dispatch(kernels.ExpertsUp(o.operand(&w1.matrix), o.operand(f.shared[0]), upRows, upSimds), w1.name,
-		[3]int{ceil(f.lda, upRows*upSimds), f.k + 1, n}, 32*upSimds, bytes, flops, args...)
+	cut := kernels.Tuned.UpCut(w1.format, f.lda, w1.cols, f.k+1)
+	o.dispatch(kernels.ExpertsUp(o.operand(&w1.matrix), o.operand(f.shared[0]), cut), w1.name,
+		[3]int{cut.Blocks(f.lda), f.k + 1, n}, cut.Threads(), bytes, flops, args...)
 
 	q := kernels.ExpertsArgs{
 		Experts: uint32(w2.n), Picks: uint32(f.k), Cols: uint32(w2.cols), Shared: uint32(f.shared[2].cols),
 		Rows: uint32(d), LdA: uint32(f.lda),
 	}
-	simds := min(f.k+1, 8)
+	cut = kernels.Tuned.DownCut(w2.format, d, w2.cols, f.k+1)
 	args = append(append(w2.args(), f.shared[2].args()...),
 		f.tokens(f.picks, f.k, in), in(f.up, 0, n*(f.k+1)*f.lda), f.tokens(f.y, d, out), raw(&q))
 	bytes = int64(n) * (int64(f.k)*w2.Bytes()/int64(w2.n) + f.shared[2].Bytes())
-	o.dispatch(kernels.ExpertsDown(o.operand(&w2.matrix), o.operand(f.shared[2]), downRows, simds), w2.name,
-		[3]int{ceil(d, downRows), n, 1}, 32*simds, bytes, flops/2, args...)
+	o.dispatch(kernels.ExpertsDown(o.operand(&w2.matrix), o.operand(f.shared[2]), cut), w2.name,
+		[3]int{ceil(d, cut.Block), n, 1}, cut.Threads(), bytes, flops/2, args...)
 }
 
 // sorted runs each expert on all tokens that picked it, the shared one on all,

@@ -165,9 +165,10 @@ func (o *ops) productOf(m *matrix, groups int, r run, x, y array, first, ldy int
 	bytes := m.Bytes() + 4*int64(r.n)*int64(ldx+m.rows)
 	if r.few {
 		p := kernels.MatFewArgs{Tokens: uint32(r.n), Rows: uint32(rows), Cols: uint32(m.cols), LdX: uint32(ldx), LdY: uint32(ldy)}
-		block := kernels.MatFewRows * kernels.MatFewSimds
-		o.dispatch(kernels.MatFew(m.format, a, kernels.FewTokens(r.n)), m.name, [3]int{ceil(rows, block), 1, groups},
-			32*kernels.MatFewSimds, bytes, flops, append(args, raw(&p))...)
+		most := kernels.FewTokens(r.n)
+		cut := kernels.Tuned.FewCut(most, m.rows, m.cols)
+		o.dispatch(kernels.MatFew(m.format, a, most, cut), m.name, [3]int{cut.Blocks(rows), 1, groups}, cut.Threads(),
+			bytes, flops, append(args, raw(&p))...)
 		return
 	}
 	p := kernels.MatMulArgs{Tokens: uint32(r.n), Rows: uint32(rows), Cols: uint32(m.cols), LdX: uint32(ldx), LdY: uint32(ldy)}

@@ -79,11 +79,17 @@ MSL_FN uint fraction(thread const uint* w, int i, int n) {
   return v;
 }
 
-// code_value is 2^(j·BITS) times code j of a fraction, exactly.
+// exponent_of is the bits of 2^23, whatever n is: some number that the compiler
+// does not know. Known, they would be a constant beside the mask of code_value, and
+// GPUs whose instructions take one constant would need two for the mask and this.
+MSL_FN uint exponent_of(uint n) { return 0x4b000000u | (n >> 31); }
+
+// code_value is 2^(j·BITS) times code j of a fraction, exactly. e is exponent_of
+// something below 2^31.
 template <int BITS>
-MSL_FN float code_value(uint v, int j) {
+MSL_FN float code_value(uint v, int j, uint e) {
   const uint mask = ((1u << BITS) - 1u) << (j * BITS);
-  return as_type<float>((v & mask) | 0x4b000000u) - 8388608.0f;
+  return as_type<float>((v & mask) | e) - 8388608.0f;
 }
 
 // shrink is 2^(−j·BITS), which undoes what code_value leaves in.
@@ -118,9 +124,10 @@ MSL_FN float pair_unit() {
   return KIND == FORMAT_MXFP4 ? 16384.0f : 256.0f;
 }
 
-// decode16 is the 16 weights of load16. Affine: fma(s, q, b).
+// decode16 is the 16 weights of load16. Affine: fma(s, q, b). e is as for
+// code_value.
 template <int KIND, int BITS, typename S>
-MSL_FN void decode16(thread const uint* w, S scale, S bias, thread float* out) {
+MSL_FN void decode16(thread const uint* w, S scale, S bias, uint e, thread float* out) {
   if constexpr (KIND == FORMAT_F32) {
     MSL_UNROLL
     for (int i = 0; i < 16; i++) out[i] = as_type<float>(w[i]);
@@ -139,7 +146,7 @@ MSL_FN void decode16(thread const uint* w, S scale, S bias, thread float* out) {
       const uint v = fraction<BITS>(w, i, min(n, 16 - i));
       MSL_UNROLL
       for (int j = 0; j < n; j++) {
-        if (i + j < 16) out[i + j] = fma(s * shrink<BITS>(j), code_value<BITS>(v, j), b);
+        if (i + j < 16) out[i + j] = fma(s * shrink<BITS>(j), code_value<BITS>(v, j, e), b);
       }
     }
   } else {
@@ -179,9 +186,10 @@ MSL_FN float load_x(device const float* x, thread float* out) {
 }
 
 // dot_codes is Σ q·x over VALS codes, x as load_x left it: for MX formats still
-// short of pair_unit, for all but plain numbers still without the scale.
+// short of pair_unit, for all but plain numbers still without the scale. e is as
+// for code_value.
 template <int KIND, int BITS, int VALS>
-MSL_FN float dot_codes(thread const uint* w, thread const float* x) {
+MSL_FN float dot_codes(thread const uint* w, thread const float* x, uint e) {
   float d = 0.0f;
   if constexpr (KIND == FORMAT_F32) {
     MSL_UNROLL
@@ -199,7 +207,7 @@ MSL_FN float dot_codes(thread const uint* w, thread const float* x) {
       const uint v = fraction<BITS>(w, i, min(n, VALS - i));
       MSL_UNROLL
       for (int j = 0; j < n; j++) {
-        if (i + j < VALS) d = fma(code_value<BITS>(v, j), x[i + j], d);
+        if (i + j < VALS) d = fma(code_value<BITS>(v, j, e), x[i + j], d);
       }
     }
   } else {

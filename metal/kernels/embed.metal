@@ -39,7 +39,7 @@ kernel void embed(
     S b = S(0);
     if constexpr (GROUP > 0) s = scales[ulong(row) * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
     if constexpr (KIND == FORMAT_AFFINE) b = biases[ulong(row) * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
-    decode16<KIND, BITS, S>(w, s, b, v);
+    decode16<KIND, BITS, S>(w, s, b, exponent_of(p.cols), v);
   } else {
     MSL_UNROLL
     for (int i = 0; i < 16; i++) v[i] = nowhere();

@@ -56,15 +56,15 @@ type Operand struct {
 func (o Operand) args() []string { return list(o.Format.Args(), o.Type, o.Lane) }
 
 // ExpertsUp is the gate and up projections of each pick and of the shared expert,
-// with SwiGLU; a simdgroup makes rows elements.
-func ExpertsUp(routed, shared Operand, rows, simds int) Instance {
-	return Instance{"experts_up", list(routed.args(), shared.args(), rows, simds)}
+// with SwiGLU; c.Vals is the operands' own.
+func ExpertsUp(routed, shared Operand, c Cut) Instance {
+	return Instance{"experts_up", list(routed.args(), shared.args(), c.args())}
 }
 
-// ExpertsDown is the down projections and their sum; a threadgroup makes rows
-// elements.
-func ExpertsDown(routed, shared Operand, rows, simds int) Instance {
-	return Instance{"experts_down", list(routed.args(), shared.args(), rows, simds)}
+// ExpertsDown is the down projections and their sum; a threadgroup makes c.Block
+// rows.
+func ExpertsDown(routed, shared Operand, c Cut) Instance {
+	return Instance{"experts_down", list(routed.args(), shared.args(), c.args())}
 }
 
 // MapCount counts the tokens of each expert, MapLists lists them, and the tiles

@@ -34,10 +34,11 @@ struct ExpertsArgs {
   uint pad;
 };
 
-// experts_up. Grid: (⌈the greater of rows and shared / (ROWS·NSG)⌉, K + 1, tokens)
-// of 32·NSG threads; K in y is the shared expert.
+// experts_up. Grid: (⌈the greater of rows and shared / (BLOCK·NSG/SPLIT)⌉, K + 1,
+// tokens) of 32·NSG threads; K in y is the shared expert. Rows and columns are cut
+// as by matvec.
 template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int KIND2, int BITS2, int GROUP2, typename S2, typename A2,
-          int VALS2, int ROWS, int NSG>
+          int VALS2, int ROWS, int BLOCK, int SPLIT, int NSG>
 KERNEL_MAX(32 * NSG) void experts_up(
     device const uint* codes1 [[buffer(0)]],
     device const S* scales1 [[buffer(1)]],
@@ -60,49 +61,61 @@ KERNEL_MAX(32 * NSG) void experts_up(
     uint3 grid [[threadgroups_per_grid]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
+  TG_ARRAY(float, gates, NSG * BLOCK);
+  TG_ARRAY(float, ups, NSG * BLOCK);
   const bool routed = tg.y < p.picks;
   const uint rows = routed ? p.rows : p.shared;
-  const uint row = (tg.x * NSG + sg) * ROWS;
-  if (row >= rows) return;  // the whole simdgroup, and no barrier follows
+  const uint row = (tg.x * (NSG / SPLIT) + sg / SPLIT) * BLOCK;
+  const uint count = row < rows ? min(uint(BLOCK), rows - row) : 0u;
   device const float* xt = x + ulong(tg.z) * p.cols;
-  float g[ROWS];
-  float u[ROWS];
-  MSL_UNROLL
-  for (int r = 0; r < ROWS; r++) {
-    g[r] = 0.0f;
-    u[r] = 0.0f;
-  }
+  float g = 0.0f;
+  float u = 0.0f;
   float weight = 1.0f;
   ulong to = ulong(grid.z) * p.picks + tg.z;
   if (routed) {
     to = ulong(tg.z) * p.picks + tg.y;
     const int e = picks[to];
     weight = weights[to];
-    if (e >= 0 && uint(e) < p.experts) {
-      const ulong c = ulong(e) * rows * row_words<BITS>(p.cols);
-      const ulong s = ulong(e) * rows * row_groups<GROUP>(p.cols);
-      dot_pairs<KIND, BITS, GROUP, S, A, VALS, ROWS>(codes1 + c, scales1 + s, biases1 + s, codes3 + c, scales3 + s, biases3 + s, xt,
-                                                     p.cols, row, rows - 1u, lane, g, u);
-    } else {
+    if (e < 0 || uint(e) >= p.experts) {
       weight = nowhere();
+    } else if (count > 0u) {
+      const ulong c = (ulong(e) * rows + row) * row_words<BITS>(p.cols);
+      const ulong s = (ulong(e) * rows + row) * row_groups<GROUP>(p.cols);
+      dot_pairs<KIND, BITS, GROUP, S, A, VALS, ROWS>(codes1 + c, scales1 + s, biases1 + s, codes3 + c, scales3 + s, biases3 + s, xt,
+                                                     p.cols, count, sg % SPLIT * (32u * VALS), 32u * VALS * SPLIT, lane, g, u);
     }
-  } else {
-    dot_pairs<KIND2, BITS2, GROUP2, S2, A2, VALS2, ROWS>(shared_codes1, shared_scales1, shared_biases1, shared_codes3, shared_scales3,
-                                                        shared_biases3, xt, p.cols, row, rows - 1u, lane, g, u);
+  } else if (count > 0u) {
+    const ulong c = row * row_words<BITS2>(p.cols);
+    const ulong s = row * row_groups<GROUP2>(p.cols);
+    dot_pairs<KIND2, BITS2, GROUP2, S2, A2, VALS2, ROWS>(shared_codes1 + c, shared_scales1 + s, shared_biases1 + s, shared_codes3 + c,
+                                                         shared_scales3 + s, shared_biases3 + s, xt, p.cols, count,
+                                                         sg % SPLIT * (32u * VALS2), 32u * VALS2 * SPLIT, lane, g, u);
   }
-  simd_sums<ROWS>(g);
-  simd_sums<ROWS>(u);
-  MSL_UNROLL
-  for (int r = 0; r < ROWS; r++) {
-    if (lane == 0 && row + uint(r) < rows) a[to * p.lda + row + uint(r)] = swiglu(g[r], u[r], p.limit) * weight;
+  if (lane < BLOCK) {
+    gates[sg * BLOCK + lane] = g;
+    ups[sg * BLOCK + lane] = u;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (uint i = sg * 32u + lane; i < (NSG / SPLIT) * BLOCK; i += 32u * NSG) {
+    const uint at = tg.x * (NSG / SPLIT) * BLOCK + i;
+    const uint first = i / BLOCK * SPLIT * BLOCK + i % BLOCK;
+    float gate = gates[first];
+    float up = ups[first];
+    MSL_UNROLL
+    for (int j = 1; j < SPLIT; j++) {
+      gate += gates[first + uint(j * BLOCK)];
+      up += ups[first + uint(j * BLOCK)];
+    }
+    if (at < rows) a[to * p.lda + at] = swiglu(gate, up, p.limit) * weight;
   }
 }
 
-// experts_down. A threadgroup makes ROWS rows of y; its simdgroups take the K + 1
-// experts in turn, and their parts meet in threadgroup memory. Grid:
-// (⌈rows/ROWS⌉, tokens, 1) of 32·NSG threads. Host checks: K < 32, ROWS ≤ 32.
+// experts_down. A threadgroup makes BLOCK rows of y; its simdgroups take the K + 1
+// experts in turn, every SPLIT-th piece of columns, and their parts meet in
+// threadgroup memory. Grid: (⌈rows/BLOCK⌉, tokens, 1) of 32·NSG threads. Host
+// checks: K < 32.
 template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int KIND2, int BITS2, int GROUP2, typename S2, typename A2,
-          int VALS2, int ROWS, int NSG>
+          int VALS2, int ROWS, int BLOCK, int SPLIT, int NSG>
 KERNEL_MAX(32 * NSG) void experts_down(
     device const uint* codes [[buffer(0)]],
     device const S* scales [[buffer(1)]],
@@ -119,39 +132,41 @@ KERNEL_MAX(32 * NSG) void experts_down(
     uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  TG_ARRAY(float, part, 32 * ROWS);
-  const uint row = tg.x * ROWS;
-  for (uint k = sg; k <= p.picks; k += uint(NSG)) {
-    float acc[ROWS];
-    MSL_UNROLL
-    for (int r = 0; r < ROWS; r++) acc[r] = 0.0f;
+  TG_ARRAY(float, part, 32 * SPLIT * BLOCK);
+  const uint row = tg.x * BLOCK;
+  const uint count = min(uint(BLOCK), p.rows - row);
+  for (uint i = sg; i < (p.picks + 1u) * SPLIT; i += uint(NSG)) {
+    const uint k = i / SPLIT;
+    float v = 0.0f;
     if (k < p.picks) {
       const ulong from = ulong(tg.y) * p.picks + k;
       const int e = picks[from];
       if (e >= 0 && uint(e) < p.experts) {
-        const ulong first = ulong(e) * p.rows;
-        dot_rows<KIND, BITS, GROUP, S, A, VALS, ROWS>(codes + first * row_words<BITS>(p.cols), scales + first * row_groups<GROUP>(p.cols),
-                                                      biases + first * row_groups<GROUP>(p.cols), a + from * p.lda, p.cols, row,
-                                                      p.rows - 1u, lane * VALS, 32u * VALS, acc);
+        const ulong first = ulong(e) * p.rows + row;
+        v = dot_block<KIND, BITS, GROUP, S, A, VALS, ROWS>(
+            codes + first * row_words<BITS>(p.cols), scales + first * row_groups<GROUP>(p.cols),
+            biases + first * row_groups<GROUP>(p.cols), a + from * p.lda, p.cols, count, i % SPLIT * (32u * VALS),
+            32u * VALS * SPLIT, lane);
       } else {
-        MSL_UNROLL
-        for (int r = 0; r < ROWS; r++) acc[r] = nowhere();
+        v = nowhere();
       }
     } else {
-      dot_rows<KIND2, BITS2, GROUP2, S2, A2, VALS2, ROWS>(shared_codes, shared_scales, shared_biases,
-                                                         a + (ulong(grid.y) * p.picks + tg.y) * p.lda, p.shared, row, p.rows - 1u,
-                                                         lane * VALS2, 32u * VALS2, acc);
+      v = dot_block<KIND2, BITS2, GROUP2, S2, A2, VALS2, ROWS>(
+          shared_codes + row * row_words<BITS2>(p.shared), shared_scales + row * row_groups<GROUP2>(p.shared),
+          shared_biases + row * row_groups<GROUP2>(p.shared), a + (ulong(grid.y) * p.picks + tg.y) * p.lda, p.shared, count,
+          i % SPLIT * (32u * VALS2), 32u * VALS2 * SPLIT, lane);
     }
-    simd_sums<ROWS>(acc);
-    MSL_UNROLL
-    for (int r = 0; r < ROWS; r++) {
-      if (lane == 0) part[k * ROWS + uint(r)] = acc[r];
-    }
+    if (lane < BLOCK) part[i * BLOCK + lane] = v;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (tid < ROWS && row + tid < p.rows) {
-    float v = part[tid];
-    for (uint k = 1; k <= p.picks; k++) v += part[k * ROWS + tid];
-    y[ulong(tg.y) * p.rows + row + tid] = v;
+  if (tid < count) {
+    float sum = 0.0f;
+    for (uint k = 0; k <= p.picks; k++) {
+      float v = part[k * SPLIT * BLOCK + tid];
+      MSL_UNROLL
+      for (int j = 1; j < SPLIT; j++) v += part[(k * SPLIT + uint(j)) * BLOCK + tid];
+      sum = k == 0u ? v : sum + v;
+    }
+    y[ulong(tg.y) * p.rows + row + tid] = sum;
   }
 }

@@ -10,15 +10,16 @@ type MatFewArgs struct {
 	Pad    uint32
 }
 
-// The simdgroups of matfew's threadgroups, and their rows.
-const (
-	MatFewRows  = 2
-	MatFewSimds = 4
-)
+// fewRows is how many rows of x a lane of matfew takes: the most that its
+// registers hold. More are for more teams.
+const fewRows = 4
+
+// teams is how many teams of a simdgroup share tokens.
+func teams(tokens int) int { return (tokens + fewRows - 1) / fewRows }
 
 // MatFew is the product of up to tokens rows, 2, 4 or 8, with a matrix.
-func MatFew(f Format, a string, tokens int) Instance {
-	return Instance{"matfew", list(f.Args(), a, tokens, MatFewRows, MatFewSimds)}
+func MatFew(f Format, a string, tokens int, c Cut) Instance {
+	return Instance{"matfew", list(f.Args(), a, min(tokens, fewRows), teams(tokens), c.args())}
 }
 
 // FewTokens is how many tokens the kernel for n takes.

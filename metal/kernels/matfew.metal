@@ -1,23 +1,84 @@
-// matfew: y[t,r] = Σ_c W[r,c]·x[t,c] for up to M rows of x, each weight read and
-// decoded once: w and x rounded to A, sums in floats.
+// matfew: y[t,r] = Σ_c W[r,c]·x[t,c] for up to M·TEAMS rows of x, each weight
+// read once: w and x rounded to A, sums in floats.
 //
 //   x float [tokens, ldx]    y float [tokens, ldy]    W of one format, see common.metal
 //
-// A simdgroup takes ROWS rows of W, a lane every 32nd piece of 16 columns. With
-// groups, group g of x times rows g·rows.. of W makes group g of y.
-// Grid: (⌈rows / (ROWS·NSG)⌉, 1, groups) of 32·NSG threads. Host checks: 1 ≤
-// tokens ≤ M. Twin: engine/cpu/plain.go, MatMul.
+// A simdgroup takes BLOCK rows of W, ROWS at a time, the next while these are
+// multiplied. It is TEAMS teams with M rows of x each: a lane keeps 16 columns of
+// M rows for all rows of W. SPLIT simdgroups share the columns; their parts meet
+// in threadgroup memory, in order. With groups, group g of x times rows g·rows..
+// of W makes group g of y. Grid: (⌈rows / (BLOCK·NSG/SPLIT)⌉, 1, groups) of 32·NSG
+// threads. Host checks: 1 ≤ tokens ≤ M·TEAMS. Twin: engine/cpu/plain.go, MatMul.
 
 struct MatFewArgs {
   uint tokens;
   uint rows;  // of a group
   uint cols;
-  uint ldx;
+  uint ldx;  // a multiple of 4
   uint ldy;
   uint pad;
 };
 
-template <int KIND, int BITS, int GROUP, typename S, typename A, int M, int ROWS, int NSG>
+// reduce leaves, in lane l, the sum of v[l % N] over teams of LANES lanes; N and
+// LANES are powers of 2, N ≤ LANES. Half of the values go to each half of a team,
+// and so on, and each lane ends with one: fewer exchanges than N sums.
+template <int N, int LANES>
+MSL_FN float reduce(thread float* v, uint lane) {
+  MSL_UNROLL
+  for (int s = N / 2; s > 0; s /= 2) {
+    const bool upper = (lane & uint(s)) != 0u;
+    MSL_UNROLL
+    for (int i = 0; i < s; i++) {
+      const float other = simd_shuffle_xor(upper ? v[i] : v[i + s], ushort(s));
+      v[i] = (upper ? v[i + s] : v[i]) + other;
+    }
+  }
+  MSL_UNROLL
+  for (int s = N; s < LANES; s *= 2) v[0] += simd_shuffle_xor(v[0], ushort(s));
+  return v[0];
+}
+
+// load_few brings 16 columns from k on of rows row..row+ROWS−1, as load_rows does.
+template <int KIND, int BITS, int GROUP, typename S, int ROWS>
+MSL_FN void load_few(device const uint* codes, device const S* scales, device const S* biases, uint cols, uint row, uint last, uint k,
+                     bool on, thread uint* w, thread S* s, thread S* b) {
+  MSL_UNROLL
+  for (int r = 0; r < ROWS; r++) {
+    s[r] = S(0);
+    b[r] = S(0);
+    if (on) {
+      const ulong at = min(row + uint(r), last);
+      load16<BITS>(codes + at * row_words<BITS>(cols), k, w + r * ((16 * BITS + 31) / 32));
+      if constexpr (GROUP > 0) s[r] = scales[at * row_groups<GROUP>(cols) + k / uint(GROUP)];
+      if constexpr (KIND == FORMAT_AFFINE) b[r] = biases[at * row_groups<GROUP>(cols) + k / uint(GROUP)];
+    } else {
+      MSL_UNROLL
+      for (int i = 0; i < (16 * BITS + 31) / 32; i++) w[r * ((16 * BITS + 31) / 32) + i] = 0u;
+    }
+  }
+}
+
+// dot_few is, for each row that load_few brought and each of M rows of x, the
+// product of this lane's columns.
+template <int KIND, int BITS, typename S, typename A, int M, int ROWS>
+MSL_FN void dot_few(thread const uint* w, thread const S* s, thread const S* b, thread const float* x, uint e,
+                    thread float* d) {
+  MSL_UNROLL
+  for (int r = 0; r < ROWS; r++) {
+    float v[16];
+    decode16<KIND, BITS, S>(w + r * ((16 * BITS + 31) / 32), s[r], b[r], e, v);
+    MSL_UNROLL
+    for (int m = 0; m < M; m++) d[r * M + m] = 0.0f;
+    MSL_UNROLL
+    for (int i = 0; i < 16; i++) {
+      const float a = float(A(v[i]));
+      MSL_UNROLL
+      for (int m = 0; m < M; m++) d[r * M + m] = fma(a, x[16 * m + i], d[r * M + m]);
+    }
+  }
+}
+
+template <int KIND, int BITS, int GROUP, typename S, typename A, int M, int TEAMS, int ROWS, int BLOCK, int SPLIT, int NSG>
 KERNEL_MAX(32 * NSG) void matfew(
     device const uint* codes [[buffer(0)]],
     device const S* scales [[buffer(1)]],
@@ -26,47 +87,73 @@ KERNEL_MAX(32 * NSG) void matfew(
     device float* y [[buffer(4)]],
     constant MatFewArgs& p [[buffer(5)]],
     uint3 tg [[threadgroup_position_in_grid]],
+    uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  const uint row = (tg.x * NSG + sg) * ROWS;
-  if (row >= p.rows) return;  // the whole simdgroup, and no barrier follows
-  float acc[ROWS * M];
-  MSL_UNROLL
-  for (int i = 0; i < ROWS * M; i++) acc[i] = 0.0f;
-  for (uint k = lane * 16u; k < p.cols; k += 512u) {
-    float w[ROWS * 16];
-    MSL_UNROLL
-    for (int r = 0; r < ROWS; r++) {
-      const ulong at = ulong(tg.z) * p.rows + min(row + uint(r), p.rows - 1u);
-      uint c[(16 * BITS + 31) / 32];
-      load16<BITS>(codes + at * row_words<BITS>(p.cols), k, c);
-      S s = S(0);
-      S b = S(0);
-      if constexpr (GROUP > 0) s = scales[at * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
-      if constexpr (KIND == FORMAT_AFFINE) b = biases[at * row_groups<GROUP>(p.cols) + k / uint(GROUP)];
-      decode16<KIND, BITS, S>(c, s, b, w + r * 16);
-      MSL_UNROLL
-      for (int i = 0; i < 16; i++) w[r * 16 + i] = float(A(w[r * 16 + i]));
-    }
+  enum { LANES = 32 / TEAMS, WORDS = ROWS * ((16 * BITS + 31) / 32), N = ROWS * M, EACH = BLOCK * M * TEAMS };
+  TG_ARRAY(float, part, NSG * EACH);
+  const uint row = (tg.x * (NSG / SPLIT) + sg / SPLIT) * BLOCK;
+  const uint count = row < p.rows ? min(uint(BLOCK), p.rows - row) : 0u;
+  const ulong group = ulong(tg.z) * p.rows;
+  device const uint* wc = codes + group * row_words<BITS>(p.cols);
+  device const S* ws = scales + group * row_groups<GROUP>(p.cols);
+  device const S* wb = biases + group * row_groups<GROUP>(p.cols);
+  const uint last = row + count - 1u;
+  const uint team = lane / uint(LANES);
+  threadgroup float* own = part + sg * EACH + lane;
+  for (uint base = sg % SPLIT * (16u * LANES); count > 0u && base < p.cols; base += 16u * LANES * SPLIT) {
+    const uint k = base + lane % uint(LANES) * 16u;
+    uint w[WORDS];
+    S s[ROWS];
+    S b[ROWS];
+    load_few<KIND, BITS, GROUP, S, ROWS>(wc, ws, wb, p.cols, row, last, k, k < p.cols, w, s, b);
+    float xv[16 * M];
     MSL_UNROLL
     for (int m = 0; m < M; m++) {
-      float xv[16];
-      load_x<FORMAT_F32, 32, A, 16>(x + ulong(min(uint(m), p.tokens - 1u)) * p.ldx + ulong(tg.z) * p.cols + k, xv);
+      const uint t = team * uint(M) + uint(m);
+      load_lane<FORMAT_F32, 32, A, 16>(x + ulong(t) * p.ldx + ulong(tg.z) * p.cols + k, t < p.tokens && k < p.cols, xv + 16 * m);
+    }
+    for (uint r = 0; r < count; r += ROWS) {
+      uint w2[WORDS];
+      S s2[ROWS];
+      S b2[ROWS];
+      load_few<KIND, BITS, GROUP, S, ROWS>(wc, ws, wb, p.cols, row + r + ROWS, last, k, k < p.cols && r + ROWS < count, w2, s2, b2);
+      float d[N];
+      dot_few<KIND, BITS, S, A, M, ROWS>(w, s, b, xv, exponent_of(p.cols), d);
+      const float v = reduce<N, LANES>(d, lane);
+      // Lane l of a team holds row r + l/M, its token l%M, and where N is less
+      // than LANES others hold it too.
+      if (lane % uint(LANES) < uint(N)) {
+        threadgroup float* to = own + r * uint(M * TEAMS) + team * uint(N) - team * uint(LANES);
+        *to = base < 16u * LANES * SPLIT ? v : *to + v;
+      }
       MSL_UNROLL
-      for (int r = 0; r < ROWS; r++) {
-        MSL_UNROLL
-        for (int i = 0; i < 16; i++) acc[r * M + m] = fma(w[r * 16 + i], xv[i], acc[r * M + m]);
+      for (int i = 0; i < WORDS; i++) w[i] = w2[i];
+      MSL_UNROLL
+      for (int i = 0; i < ROWS; i++) {
+        s[i] = s2[i];
+        b[i] = b2[i];
       }
     }
   }
-  simd_sums<ROWS * M>(acc);
-  MSL_UNROLL
-  for (int r = 0; r < ROWS; r++) {
-    MSL_UNROLL
-    for (int m = 0; m < M; m++) {
-      if (lane == 0 && uint(m) < p.tokens && row + uint(r) < p.rows) {
-        y[ulong(m) * p.ldy + ulong(tg.z) * p.rows + row + uint(r)] = acc[r * M + m];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  // A simdgroup's part: step by step of ROWS rows, team by team, row by row, token
+  // by token. A simdgroup without columns has left nothing there.
+  const uint rows = uint(NSG / SPLIT * BLOCK);
+  for (uint i = tid; i < rows * p.tokens; i += 32u * NSG) {
+    const uint r = i % rows;
+    const uint t = i / rows;
+    const uint at = tg.x * rows + r;
+    if (at < p.rows) {
+      const uint b = r % uint(BLOCK);
+      threadgroup const float* from = part + r / uint(BLOCK) * uint(SPLIT * EACH) + b / uint(ROWS) * uint(N * TEAMS) +
+                                      t / uint(M) * uint(N) + b % uint(ROWS) * uint(M) + t % uint(M);
+      float v = from[0];
+      MSL_UNROLL
+      for (int j = 1; j < SPLIT; j++) {
+        if (uint(j) * (16u * LANES) < p.cols) v += from[j * EACH];
       }
+      y[ulong(t) * p.ldy + group + at] = v;
     }
   }
 }

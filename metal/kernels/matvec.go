@@ -32,51 +32,55 @@ const MatVecsMax = 7
 // Cut is how a matrix-vector product is cut into work.
 type Cut struct {
 	Vals  int // columns that a lane takes at once
-	Rows  int // of a simdgroup
+	Rows  int // that a simdgroup multiplies at once
+	Block int // rows of a simdgroup, at most 32, a multiple of Rows
 	Split int // simdgroups that share rows, each with its part of the columns
-	Simds int // simdgroups of a threadgroup
+	Simds int // simdgroups of a threadgroup, a multiple of Split
 }
 
 // Threads is the threads of a threadgroup.
 func (c Cut) Threads() int { return 32 * c.Simds }
 
-// Block is the rows of a threadgroup.
-func (c Cut) Block() int { return c.Rows * c.Simds / c.Split }
-
-// Blocks is the threadgroups of a matrix.
-func (c Cut) Blocks(rows int) int { return (rows + c.Block() - 1) / c.Block() }
+// Blocks is the threadgroups that so many rows take.
+func (c Cut) Blocks(rows int) int {
+	each := c.Block * c.Simds / c.Split
+	return (rows + each - 1) / each
+}
 
 // Lane is how many columns of a matrix with cols columns a lane takes at once:
-// 16 bytes of codes where that is possible, within one group of weights, and a
-// divisor of cols, which is also what aligns the loads.
+// as many as there are without leaving lanes idle, up to laneBytes of codes.
 func (f Format) Lane(cols int) int {
 	best := 0
-	for _, n := range []int{4, 8, 16, 32, 64, 128} {
-		switch bytes := n * f.Bits / 8; {
-		case f.Group > 0 && n > f.Group, cols%n != 0, n*f.Bits%32 != 0, best > 0 && bytes > laneBytes:
-		default:
+	for n := 4; n <= 128; n *= 2 {
+		if f.fits(n, cols) && (best == 0 || n*f.Bits <= 8*laneBytes && 32*n <= cols) {
 			best = n
 		}
 	}
 	return best
 }
 
-// laneBytes is the most that a lane loads of a row at once.
-const laneBytes = 16
+// laneBytes is the most that a lane loads of a row at once, with the widest loads
+// that its address allows.
+const laneBytes = 24
 
-func (c Cut) args() []string {
-	return []string{fmt.Sprint(c.Vals), fmt.Sprint(c.Rows), fmt.Sprint(c.Split), fmt.Sprint(c.Simds)}
+// fits says whether n columns lie in one group, are whole words, and divide cols,
+// which is also what aligns the loads.
+func (f Format) fits(n, cols int) bool {
+	return (f.Group == 0 || n <= f.Group) && n*f.Bits%32 == 0 && cols%n == 0
 }
+
+// args are the template arguments after Vals.
+func (c Cut) args() []string { return list(c.Rows, c.Block, c.Split, c.Simds) }
 
 // MatVec is the product of one row with one matrix, x rounded to a: "float",
 // "half" or "bfloat".
 func MatVec(f Format, a string, c Cut) Instance {
-	return Instance{"matvec", list(f.Args(), a, c.args())}
+	return Instance{"matvec", list(f.Args(), a, c.Vals, c.args())}
 }
 
 // MatVecs is the product of one row with up to seven matrices of a format.
 func MatVecs(f Format, a string, c Cut) Instance {
-	return Instance{"matvecs", list(f.Args(), a, c.args())}
+	return Instance{"matvecs", list(f.Args(), a, c.Vals, c.args())}
 }
 
 // list joins template arguments: strings, lists of them, and numbers.

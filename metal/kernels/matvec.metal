@@ -3,58 +3,48 @@
 //
 //   x float [cols]    y float [rows]    W of one format, see common.metal
 //
-// A simdgroup takes ROWS rows and every SPLIT-th piece of 32·VALS columns; a
-// lane takes VALS columns of a piece. With SPLIT over 1 the partial sums of a row
-// meet in threadgroup memory, in order. VALS divides cols and lies in one group;
-// NSG is a multiple of SPLIT. Twin: engine/cpu/plain.go, MatVec.
+// A simdgroup takes BLOCK rows and every SPLIT-th piece of 32·VALS columns. With
+// SPLIT over 1 the parts of a row meet in threadgroup memory, in order. NSG is a
+// multiple of SPLIT, BLOCK ≤ 32 one of ROWS. Twin: engine/cpu/plain.go, MatVec.
 
 struct MatVecArgs {
   uint rows;  // of a group
   uint cols;
 };
 
-// block_rows is one threadgroup's rows of y, block by block. part has NSG·ROWS
+// rows_of is one threadgroup's rows of y, block by block. part has NSG·BLOCK
 // elements.
-template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int ROWS, int SPLIT, int NSG>
-MSL_FN void block_rows(device const uint* codes, device const S* scales, device const S* biases, device const float* x,
-                       device float* y, uint rows, uint cols, uint block, uint sg, uint lane, threadgroup float* part) {
+template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int ROWS, int BLOCK, int SPLIT, int NSG>
+MSL_FN void rows_of(device const uint* codes, device const S* scales, device const S* biases, device const float* x, device float* y,
+                    uint rows, uint cols, uint block, uint sg, uint lane, threadgroup float* part) {
   const uint sets = NSG / SPLIT;
-  const uint row = (block * sets + sg / SPLIT) * ROWS;
-  float acc[ROWS];
-  MSL_UNROLL
-  for (int r = 0; r < ROWS; r++) acc[r] = 0.0f;
-  if (row < rows) {
-    dot_rows<KIND, BITS, GROUP, S, A, VALS, ROWS>(codes, scales, biases, x, cols, row, rows - 1u, (sg % SPLIT * 32u + lane) * VALS,
-                                                  32u * VALS * SPLIT, acc);
+  const uint row = (block * sets + sg / SPLIT) * BLOCK;
+  const uint count = row < rows ? min(uint(BLOCK), rows - row) : 0u;
+  float acc = 0.0f;
+  if (count > 0u) {
+    const ulong g = row * row_groups<GROUP>(cols);
+    acc = dot_block<KIND, BITS, GROUP, S, A, VALS, ROWS>(codes + row * row_words<BITS>(cols), scales + g, biases + g, x, cols, count,
+                                                         sg % SPLIT * (32u * VALS), 32u * VALS * SPLIT, lane);
   }
-  simd_sums<ROWS>(acc);
-  MSL_UNROLL
-  for (int r = 0; r < ROWS; r++) {
-    if (lane == 0) {
-      if constexpr (SPLIT > 1) {
-        part[sg * ROWS + uint(r)] = acc[r];
-      } else {
-        if (row + uint(r) < rows) y[row + uint(r)] = acc[r];
-      }
-    }
-  }
-  if constexpr (SPLIT > 1) {
+  if constexpr (SPLIT == 1) {
+    if (lane < count) y[row + lane] = acc;
+  } else {
+    if (lane < BLOCK) part[sg * BLOCK + lane] = acc;
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    const uint i = sg * 32u + lane;
-    const uint at = block * sets * ROWS + i;
-    if (i < sets * ROWS && at < rows) {
-      threadgroup const float* p = part + i / ROWS * SPLIT * ROWS + i % ROWS;
+    for (uint i = sg * 32u + lane; i < sets * BLOCK; i += 32u * NSG) {
+      const uint at = block * sets * BLOCK + i;
+      threadgroup const float* p = part + i / BLOCK * SPLIT * BLOCK + i % BLOCK;
       float v = p[0];
       MSL_UNROLL
-      for (int j = 1; j < SPLIT; j++) v += p[j * ROWS];
-      y[at] = v;
+      for (int j = 1; j < SPLIT; j++) v += p[j * BLOCK];
+      if (at < rows) y[at] = v;
     }
   }
 }
 
 // matvec: one matrix, or one of groups: group g of x times rows g·rows.. of W.
-// Grid: (⌈rows / (ROWS·NSG/SPLIT)⌉, 1, groups) of 32·NSG threads.
-template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int ROWS, int SPLIT, int NSG>
+// Grid: (⌈rows / (BLOCK·NSG/SPLIT)⌉, 1, groups) of 32·NSG threads.
+template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int ROWS, int BLOCK, int SPLIT, int NSG>
 KERNEL_MAX(32 * NSG) void matvec(
     device const uint* codes [[buffer(0)]],
     device const S* scales [[buffer(1)]],
@@ -65,9 +55,9 @@ KERNEL_MAX(32 * NSG) void matvec(
     uint3 tg [[threadgroup_position_in_grid]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  TG_ARRAY(float, part, NSG * ROWS);
+  TG_ARRAY(float, part, NSG * BLOCK);
   const ulong first = ulong(tg.z) * p.rows;
-  block_rows<KIND, BITS, GROUP, S, A, VALS, ROWS, SPLIT, NSG>(
+  rows_of<KIND, BITS, GROUP, S, A, VALS, ROWS, BLOCK, SPLIT, NSG>(
       codes + first * row_words<BITS>(p.cols), scales + first * row_groups<GROUP>(p.cols),
       biases + first * row_groups<GROUP>(p.cols), x + ulong(tg.z) * p.cols, y + first, p.rows, p.cols, tg.x, sg, lane, part);
 }
@@ -90,8 +80,8 @@ struct MatVecsArgs {
 };
 
 // matvecs: up to seven matrices of one format and of as many columns, one x, a y
-// for each. Grid: (the sum of ⌈rows_i / (ROWS·NSG/SPLIT)⌉, 1, 1) of 32·NSG threads.
-template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int ROWS, int SPLIT, int NSG>
+// for each. Grid: (the sum of ⌈rows_i / (BLOCK·NSG/SPLIT)⌉, 1, 1) of 32·NSG threads.
+template <int KIND, int BITS, int GROUP, typename S, typename A, int VALS, int ROWS, int BLOCK, int SPLIT, int NSG>
 KERNEL_MAX(32 * NSG) void matvecs(
     device const uint* codes0 [[buffer(0)]],
     device const S* scales0 [[buffer(1)]],
@@ -126,7 +116,7 @@ KERNEL_MAX(32 * NSG) void matvecs(
     uint3 tg [[threadgroup_position_in_grid]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  TG_ARRAY(float, part, NSG * ROWS);
+  TG_ARRAY(float, part, NSG * BLOCK);
   device const uint* codes = codes0;
   device const S* scales = scales0;
   device const S* biases = biases0;
@@ -139,5 +129,5 @@ KERNEL_MAX(32 * NSG) void matvecs(
   if (tg.x >= p.from4) { codes = codes4; scales = scales4; biases = biases4; y = y4; rows = p.rows4; from = p.from4; }
   if (tg.x >= p.from5) { codes = codes5; scales = scales5; biases = biases5; y = y5; rows = p.rows5; from = p.from5; }
   if (tg.x >= p.from6) { codes = codes6; scales = scales6; biases = biases6; y = y6; rows = p.rows6; from = p.from6; }
-  block_rows<KIND, BITS, GROUP, S, A, VALS, ROWS, SPLIT, NSG>(codes, scales, biases, x, y, rows, p.cols, tg.x - from, sg, lane, part);
+  rows_of<KIND, BITS, GROUP, S, A, VALS, ROWS, BLOCK, SPLIT, NSG>(codes, scales, biases, x, y, rows, p.cols, tg.x - from, sg, lane, part);
 }

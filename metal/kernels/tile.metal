@@ -67,10 +67,10 @@ MSL_FN void put(thread const float* v, threadgroup A* to) {
 
 // put_w decodes 16 codes to a tile, zeros from cols on.
 template <int KIND, int BITS, typename S, typename A>
-MSL_FN void put_w(thread const uint* w, S s, S b, bool inside, threadgroup A* to) {
+MSL_FN void put_w(thread const uint* w, S s, S b, bool inside, uint e, threadgroup A* to) {
   float v[16];
   if (inside) {
-    decode16<KIND, BITS, S>(w, s, b, v);
+    decode16<KIND, BITS, S>(w, s, b, e, v);
   } else {
     MSL_UNROLL
     for (int i = 0; i < 16; i++) v[i] = 0.0f;
@@ -155,6 +155,7 @@ MSL_FN void multiply_rows(device const float* xrow, device const uint* codes, de
   threadgroup const A* xfrom = xs + tile_m<A, BM>(sg) * uint(T::ld);
   threadgroup const A* wfrom = ws + tile_n<A, BM>(sg) * uint(T::ld);
   const uint wcols = inside ? cols : 0u;
+  const uint e = exponent_of(cols);
   MSL_UNROLL
   for (int i = 0; i < T::mi * T::ni; i++) acc[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
   float xv[T::vx];
@@ -166,7 +167,7 @@ MSL_FN void multiply_rows(device const float* xrow, device const uint* codes, de
   for (uint k = 0; k < cols; k += uint(T::depth)) {
     threadgroup_barrier(mem_flags::mem_threadgroup);
     put<A, T::vx>(xv, xto);
-    put_w<KIND, BITS, S, A>(w, s, b, k + wc < wcols, wto);
+    put_w<KIND, BITS, S, A>(w, s, b, k + wc < wcols, e, wto);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     fetch_x<T::vx>(xrow, k + uint(T::depth) + xc, cols, xv);
     fetch_w<KIND, BITS, GROUP, S>(codes, scales, biases, wrow, k + uint(T::depth) + wc, cols, wcols, w, s, b);
