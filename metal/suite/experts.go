@@ -13,25 +13,40 @@ import (
 // sorted by expert; routed and shared in two formats.
 func expertsCases() []Case {
 	var all []Case
-	fs := someFormats()
-	for i, f := range fs {
-		shared := fs[(i+3)%len(fs)]
-		c := productConfig()
-		all = append(all, Case{Name: fmt.Sprintf("experts/%v+%v", f, shared), Config: c, Run: func(b *Bench) error {
-			l, err := b.layer(f, shared)
+	add := func(name string, routed, shared tensor.Format, run func(*Bench, *layer) error) {
+		all = append(all, Case{Name: fmt.Sprintf("experts/%v+%v/%s", routed, shared, name), Config: productConfig(), Run: func(b *Bench) error {
+			l, err := b.layer(routed, shared)
 			if err != nil {
 				return err
 			}
 			defer l.free(b)
-			for _, t := range []*dsv4.Batch{decode(), batch(1), batch(8), batch(9), batch(40), batch(210), batch(12, 2, 1, 35, 11)} {
-				if err := l.compare(b, t); err != nil {
-					return fmt.Errorf("%d tokens: %w", len(t.Tokens), err)
-				}
-			}
-			return l.nowhere(b)
+			return run(b, l)
 		}})
 	}
+	fs := someFormats()
+	for i, f := range fs {
+		add("tokens", f, fs[(i+3)%len(fs)], func(b *Bench, l *layer) error {
+			return l.batches(b, decode(), batch(1), batch(8), batch(40), batch(12, 2, 1, 35, 11))
+		})
+	}
+	four, eight := fs[len(fs)-4], fs[len(fs)-1]
+	add("tiles", four, eight, func(b *Bench, l *layer) error { return l.batches(b, batch(9), batch(19), batch(210)) })
+	add("blocks", four, eight, func(b *Bench, l *layer) error {
+		defer busy()()
+		return l.batches(b, decode(), batch(3))
+	})
+	add("nowhere", four, eight, func(b *Bench, l *layer) error { return l.nowhere(b) })
 	return all
+}
+
+// batches compares calls of batches.
+func (l *layer) batches(b *Bench, all ...*dsv4.Batch) error {
+	for _, t := range all {
+		if err := l.compare(b, t); err != nil {
+			return fmt.Errorf("%d tokens: %w", len(t.Tokens), err)
+		}
+	}
+	return nil
 }
 
 // layer is a layer's experts on both sides, the shared one last.

@@ -7,6 +7,7 @@ import (
 	"assay/engine/dsv4"
 	"assay/engine/tensor"
 	"assay/engine/token"
+	"assay/metal/kernels"
 )
 
 // productConfig is a model of which products ask for little.
@@ -53,40 +54,43 @@ func (b *Bench) numbers(n int, whole bool) (Pair, []float32, error) {
 	return p, v, err
 }
 
-// linearCases are products of one format: decoded, of few tokens, of many, ragged
-// in every direction.
+// linearCases are products of every format, decoded; and of some formats of few
+// tokens and of many, ragged in every direction.
 func linearCases() []Case {
 	var all []Case
-	add := func(name string, run func(*Bench) error) {
-		all = append(all, Case{Name: "linear/" + name, Config: productConfig(), Run: run})
+	add := func(f tensor.Format, name string, run func(*Bench) error) {
+		all = append(all, Case{Name: fmt.Sprintf("linear/%v/%s", f, name), Config: productConfig(), Run: run})
+	}
+	decoded := func(b *Bench, f tensor.Format, shapes ...[2]int) error {
+		for _, s := range shapes {
+			if err := b.linear(decode(), f, s[0], s[1]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	for _, f := range formats() {
-		g := group(f)
-		add(fmt.Sprintf("%v/decode", f), func(b *Bench) error {
-			for _, s := range [][2]int{{1, g}, {5, 3 * g}, {33, 128}, {130, 640}, {7, 1024}} {
-				if err := b.linear(decode(), f, s[0], s[1]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		add(f, "decode", func(b *Bench) error { return decoded(b, f, [2]int{1, group(f)}, [2]int{67, 1024}) })
 	}
 	for _, f := range someFormats() {
 		g := group(f)
-		add(fmt.Sprintf("%v/prefill", f), func(b *Bench) error {
-			for _, lengths := range [][]int{{2}, {3}, {8}, {9}, {33}, {70}, {20, 3, 1, 30, 12}} {
-				for _, s := range [][2]int{{1, g}, {67, 3 * g}, {130, 256}} {
-					if err := b.linear(batch(lengths...), f, s[0], s[1]); err != nil {
-						return fmt.Errorf("tokens %v: %w", lengths, err)
-					}
-				}
-			}
-			return nil
+		add(f, "shapes", func(b *Bench) error {
+			return decoded(b, f, [2]int{5, 3 * g}, [2]int{33, 128}, [2]int{130, 640}, [2]int{7, 2176})
 		})
-		add(fmt.Sprintf("%v/together", f), func(b *Bench) error { return b.together(f) })
-		add(fmt.Sprintf("%v/groups", f), func(b *Bench) error {
+		add(f, "blocks", func(b *Bench) error {
+			defer busy()()
+			return decoded(b, f, [2]int{1, g}, [2]int{75, 3 * g}, [2]int{300, 640})
+		})
+		add(f, "few", func(b *Bench) error {
+			return b.tokens(f, [][]int{{2}, {3}, {8}, {3, 1, 7}}, [][2]int{{1, g}, {67, 3 * g}, {130, 256}})
+		})
+		add(f, "many", func(b *Bench) error {
+			return b.tokens(f, [][]int{{9}, {33}, {70}, {20, 3, 1, 30, 12}}, [][2]int{{1, g}, {67, 3 * g}, {130, 256}})
+		})
+		add(f, "together", func(b *Bench) error { return b.together(f) })
+		add(f, "groups", func(b *Bench) error {
 			for _, x := range []*dsv4.Batch{decode(), batch(3), batch(41)} {
-				for _, rows := range []int{1, 40, 67} {
+				for _, rows := range []int{1, 67} {
 					if err := b.grouped(x, f, 3, rows, 2*g); err != nil {
 						return err
 					}
@@ -95,7 +99,32 @@ func linearCases() []Case {
 			return nil
 		})
 	}
+	f := tensor.Format(tensor.PlainFormat(tensor.BF16))
+	add(f, "fewBlocks", func(b *Bench) error {
+		defer busy()()
+		return b.tokens(f, [][]int{{2}, {5}}, [][2]int{{75, 48}, {130, 1040}})
+	})
 	return all
+}
+
+// busy makes operations believe that a few simdgroups keep the GPU busy, so that
+// each takes as many rows as it can. What it returns ends that.
+func busy() (done func()) {
+	before := kernels.Tuned
+	kernels.Tuned.Simdgroups = 1
+	return func() { kernels.Tuned = before }
+}
+
+// tokens compares products of batches of sequences with matrices [rows, cols].
+func (b *Bench) tokens(f tensor.Format, batches [][]int, shapes [][2]int) error {
+	for _, lengths := range batches {
+		for _, s := range shapes {
+			if err := b.linear(batch(lengths...), f, s[0], s[1]); err != nil {
+				return fmt.Errorf("tokens %v: %w", lengths, err)
+			}
+		}
+	}
+	return nil
 }
 
 // linear compares one product, once with whole numbers, which must be equal, and
