@@ -3,8 +3,11 @@ package msl_test
 import (
 	"testing"
 
+	"assay/engine/dsv4"
+	"assay/metal"
 	"assay/metal/kernels"
 	"assay/metal/msl"
+	"assay/metal/suite"
 )
 
 // TestKernelsKeepTheRules holds the model's kernels to the dialect.
@@ -15,10 +18,20 @@ func TestKernelsKeepTheRules(t *testing.T) {
 }
 
 // TestKernelsKeepAddressSpaces has clang check the kernels with Metal's address
-// spaces.
+// spaces: all instances that the suite of operations uses.
 func TestKernelsKeepAddressSpaces(t *testing.T) {
-	if what := strict(t, clang(t), kernels.Source()); what != "" {
-		t.Error(what)
+	cxx := clang(t)
+	for _, a := range []string{"f32", "bf16"} {
+		p, err := suite.Program(suite.Cases(), metal.Options{Activations: a, Model: dsv4.Options{KVSim: a == "bf16"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Kernels) < 50 {
+			t.Errorf("%s: %d kernels", a, len(p.Kernels))
+		}
+		if what := strict(t, cxx, p.Source); what != "" {
+			t.Errorf("%s: %s", a, what)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -63,11 +64,15 @@ func child(out io.Writer, in io.Reader) error {
 // do runs the task's cases. hang is called, from another thread, when one does
 // not end.
 func (t *task) do(a *answer, hang func()) error {
-	plain, err := cpu.New(cpu.Options{Kernels: "plain"})
-	if err != nil {
-		return err
+	var plain []*cpu.Backend // the twins, of each mode
+	for _, m := range modes {
+		p, err := cpu.New(cpu.Options{Kernels: "plain", Model: m.Model})
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		plain = append(plain, p)
 	}
-	defer plain.Close()
 	dev, err := newDevice(t.Folder, t.Key)
 	if err != nil {
 		return err
@@ -75,7 +80,14 @@ func (t *task) do(a *answer, hang func()) error {
 	cases := suite.Cases()
 	runs := t.Runs
 	if t.Key == "" {
-		for mode := range modes {
+		for mode, m := range modes {
+			p, err := suite.Program(cases, m)
+			if err == nil { // all at once, side by side
+				err = dev.Compile(context.Background(), p)
+			}
+			if err != nil {
+				return err
+			}
 			for _, c := range cases {
 				runs = append(runs, caseRun{Mode: mode, Name: c.Name})
 			}
@@ -99,7 +111,7 @@ func (t *task) do(a *answer, hang func()) error {
 			a.Found = r.Name + " does not end"
 			hang()
 		})
-		err = suite.Run(cases[i], back, plain)
+		err = suite.Run(cases[i], back, plain[r.Mode])
 		timer.Stop()
 		if err != nil && strings.Contains(err.Error(), "refuses the kernels") {
 			return err
