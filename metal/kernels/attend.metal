@@ -117,11 +117,72 @@ MSL_FN void query_row(device const float* q, bool there, device const float* cos
   }
 }
 
+// A thread's part of a tile of eight keys from key k0 on, four channels at a time;
+// a key that is not there is zeros.
+template <typename A, int D, int THREADS, int PER>
+MSL_FN void fetch_tile(thread const Keys<A>& keys, uint k0, uint tid, thread float4* out) {
+  enum { FOURS = D / 4 };
+  MSL_UNROLL
+  for (int j = 0; j < PER; j++) {
+    const uint at = tid + uint(j) * THREADS;
+    const uint i = k0 + at / FOURS;
+    out[j] = float4(0.0f);
+    if (at < 8u * FOURS && i < keys.count) out[j] = key_four<A, D>(keys, key_place(keys, i), 4u * (at % FOURS));
+  }
+}
+
+template <int D, int THREADS, int PER>
+MSL_FN void put_tile(thread const float4* in, uint tid, threadgroup float* tile) {
+  enum { FOURS = D / 4, LD = D + 4 };
+  MSL_UNROLL
+  for (int j = 0; j < PER; j++) {
+    const uint at = tid + uint(j) * THREADS;
+    if (at < 8u * FOURS) *reinterpret_cast<threadgroup float4*>(tile + at / FOURS * LD + 4u * (at % FOURS)) = in[j];
+  }
+}
+
+// A head's softmax as far as it has come, in the eight lanes that have its scores
+// of a tile: what probabilities are relative to, and the sum of the lane's own.
+struct Weigher {
+  float reference;
+  float sum;
+};
+
+// The probabilities of a tile: lanes in rows of eight, a row for each head. The
+// reference moves when a score exceeds it by 20; shrink is then a diagonal of what
+// the sums before are to be multiplied by. Returns whether any of the simdgroup's
+// heads moved.
+MSL_FN bool weigh(thread Weigher& w, float s, bool seen, uint tid, threadgroup float* probs, threadgroup float* shrink) {
+  float top = seen ? s : -3.0e38f;
+  MSL_UNROLL
+  for (uint m = 1; m < 8u; m *= 2u) top = max(top, simd_shuffle_xor(top, ushort(m)));
+  const bool moves = top > w.reference + 20.0f;
+  const float factor = moves ? precise::exp(w.reference - top) : 1.0f;
+  w.reference = moves ? top : w.reference;
+  const float e = seen ? precise::exp(s - w.reference) : 0.0f;
+  w.sum = w.sum * factor + e;
+  probs[tid] = e;
+  shrink[tid] = tid / 8u % 8u == tid % 8u ? factor : 0.0f;
+  return simd_any(moves);
+}
+
+// Rows of a block of heads from the tile to o, each times its scale, turned back.
+template <int D, int NSG>
+MSL_FN void put_heads(threadgroup const float* tile, threadgroup const float* scales, device float* out, uint heads, device const float* cosines,
+                      device const float* sines, uint half_rope, uint sg, uint lane) {
+  enum { LD = D + 4 };
+  for (uint r = sg; r < min(8u, heads); r += NSG) {
+    for (uint c = 4u * lane; c < D; c += 128u) {
+      const float4 v = *reinterpret_cast<threadgroup const float4*>(tile + r * LD + c) * scales[r];
+      *reinterpret_cast<device float4*>(out + r * D + c) = turn_four<D>(v, c, cosines, sines, half_rope, -1.0f);
+    }
+  }
+}
+
 // Many queries. grid: (ceil(heads/(8*HB)), tokens) of 32*QS*HB threads. A
 // threadgroup takes one query and HB blocks of eight heads, whose rows are the M of
 // 8x8 matrices; QS simdgroups share a block, each with a part of the channels. Keys
-// come in tiles of eight. Probabilities are relative to a reference of each head,
-// which moves only when a score exceeds it by 20.
+// come in tiles of eight, the next on its way while one is worked on.
 template <typename A, int D, int QS, int HB>
 KERNEL_MAX(32 * QS * HB) void attend_rows(
     device const float* q [[buffer(0)]],
@@ -138,74 +199,55 @@ KERNEL_MAX(32 * QS * HB) void attend_rows(
     uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  enum { LD = D + 4, FR = D / 8 / QS, NSG = QS * HB, THREADS = 32 * NSG, FOURS = D / 4, PER = (8 * FOURS + THREADS - 1) / THREADS };
+  enum { LD = D + 4, FR = D / 8 / QS, NSG = QS * HB, THREADS = 32 * NSG, PER = (2 * D + THREADS - 1) / THREADS };
   TG_ARRAY(float, tile, 8 * LD);
   TG_ARRAY(float, dots, NSG * 64);
   TG_ARRAY(float, probs, HB * 64);
   TG_ARRAY(float, shrink, HB * 64);
   TG_ARRAY(uint, moved, HB * 2);
-  TG_ARRAY(float, inverse, HB * 8);
-
-  const uint t = tgid.y;
+  TG_ARRAY(float, scales, HB * 8);
+  const ulong t = tgid.y;
   const uint head0 = tgid.x * 8u * HB;
-  const Keys<A> keys = keys_of<A>(p, t, kv, ring, entries, picks);
-  device const float* turn_cos = cosines + ulong(p.first + t) * p.half_rope;
-  device const float* turn_sin = sines + ulong(p.first + t) * p.half_rope;
-  device const float* queries = q + ulong(t) * p.heads * D;
-  const uint block = sg / QS;            // of heads
+  const Keys<A> keys = keys_of<A>(p, tgid.y, kv, ring, entries, picks);
+  device const float* turn_cos = cosines + (p.first + t) * p.half_rope;
+  device const float* turn_sin = sines + (p.first + t) * p.half_rope;
+  const uint block = sg / QS;           // of heads
   const uint d0 = sg % QS * (FR * 8u);  // the simdgroup's channels
 
   simdgroup_matrix<float, 8, 8> qs[FR];
   simdgroup_matrix<float, 8, 8> os[FR];
-  MSL_UNROLL
-  for (int f = 0; f < FR; f++) os[f] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+  float4 next[PER];
+  fetch_tile<A, D, THREADS, PER>(keys, 0u, tid, next);
   for (uint b = 0; b < HB; b++) {
     for (uint r = sg; r < 8u; r += NSG) {
       const uint head = head0 + 8u * b + r;
-      query_row<D>(queries + ulong(min(head, p.heads - 1u)) * D, head < p.heads, turn_cos, turn_sin, p.half_rope, p.norm_eps,
+      query_row<D>(q + (t * p.heads + min(head, p.heads - 1u)) * D, head < p.heads, turn_cos, turn_sin, p.half_rope, p.norm_eps,
                    tile + r * LD, lane);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (block == b) {
       MSL_UNROLL
-      for (int f = 0; f < FR; f++) simdgroup_load(qs[f], tile + d0 + 8u * uint(f), LD);
+      for (int f = 0; f < FR; f++) {
+        simdgroup_load(qs[f], tile + d0 + 8u * uint(f), LD);
+        os[f] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+      }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
-  // The thread's place among scores: a row of eight lanes for each head.
   const bool scorer = tid < 64u * HB;
-  const uint row = tid / 8u;
-  const uint column = tid % 8u;
-  const float sink = head0 + row < p.heads ? sinks[head0 + row] : 0.0f;
-  float reference = sink;
-  float sum = 0.0f;  // of this column's probabilities
-
-  float4 next[PER];
-  MSL_UNROLL
-  for (int j = 0; j < PER; j++) {
-    const uint i = (tid + uint(j) * THREADS) / FOURS;
-    next[j] = float4(0.0f);
-    if (i < 8u && i < keys.count) next[j] = key_four<A, D>(keys, key_place(keys, i), 4u * ((tid + uint(j) * THREADS) % FOURS));
-  }
+  const float sink = sinks[min(head0 + tid / 8u, p.heads - 1u)];
+  Weigher weigher;
+  weigher.reference = sink;
+  weigher.sum = 0.0f;
   for (uint k0 = 0; k0 < keys.count; k0 += 8u) {
-    MSL_UNROLL
-    for (int j = 0; j < PER; j++) {
-      const uint at = tid + uint(j) * THREADS;
-      if (at < 8u * FOURS) *reinterpret_cast<threadgroup float4*>(tile + at / FOURS * LD + 4u * (at % FOURS)) = next[j];
-    }
+    put_tile<D, THREADS, PER>(next, tid, tile);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    MSL_UNROLL
-    for (int j = 0; j < PER; j++) {
-      const uint at = tid + uint(j) * THREADS;
-      const uint i = k0 + 8u + at / FOURS;
-      next[j] = float4(0.0f);
-      if (at < 8u * FOURS && i < keys.count) next[j] = key_four<A, D>(keys, key_place(keys, i), 4u * (at % FOURS));
-    }
+    fetch_tile<A, D, THREADS, PER>(keys, k0 + 8u, tid, next);
     simdgroup_matrix<float, 8, 8> dot = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+    simdgroup_matrix<float, 8, 8> k;
     MSL_UNROLL
     for (int f = 0; f < FR; f++) {
-      simdgroup_matrix<float, 8, 8> k;
       simdgroup_load(k, tile + d0 + 8u * uint(f), LD, ulong2(0), true);
       simdgroup_multiply_accumulate(dot, qs[f], k, dot);
     }
@@ -214,65 +256,42 @@ KERNEL_MAX(32 * QS * HB) void attend_rows(
     if (scorer) {
       float s = 0.0f;
       MSL_UNROLL
-      for (int i = 0; i < QS; i++) s += dots[(row / 8u * QS + uint(i)) * 64u + tid % 64u];
-      const bool seen = k0 + column < keys.count;
-      s = seen ? s * p.scale : -3.0e38f;
-      float top = s;
-      MSL_UNROLL
-      for (uint m = 1; m < 8u; m *= 2u) top = max(top, simd_shuffle_xor(top, ushort(m)));
-      const bool moves = top > reference + 20.0f;
-      const float factor = moves ? precise::exp(reference - top) : 1.0f;
-      reference = moves ? top : reference;
-      const float e = seen ? precise::exp(s - reference) : 0.0f;
-      sum = sum * factor + e;
-      probs[tid] = e;
-      shrink[tid] = row % 8u == column ? factor : 0.0f;
-      const bool any = simd_any(moves);
+      for (int i = 0; i < QS; i++) s += dots[(tid / 64u * QS + uint(i)) * 64u + tid % 64u];
+      const bool any = weigh(weigher, s * p.scale, k0 + tid % 8u < keys.count, tid, probs, shrink);
       if (lane == 0) moved[sg] = any ? 1u : 0u;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if ((moved[2u * block] | moved[2u * block + 1u]) != 0u) {
-      simdgroup_matrix<float, 8, 8> diagonal;
-      simdgroup_load(diagonal, shrink + 64u * block, 8);
+      simdgroup_load(k, shrink + 64u * block, 8);
       MSL_UNROLL
       for (int f = 0; f < FR; f++) {
-        simdgroup_matrix<float, 8, 8> scaled;
-        simdgroup_multiply(scaled, diagonal, os[f]);
-        os[f] = scaled;
+        simdgroup_multiply(dot, k, os[f]);
+        os[f] = dot;
       }
     }
-    simdgroup_matrix<float, 8, 8> e;
-    simdgroup_load(e, probs + 64u * block, 8);
+    simdgroup_load(dot, probs + 64u * block, 8);
     MSL_UNROLL
     for (int f = 0; f < FR; f++) {
-      simdgroup_matrix<float, 8, 8> k;
       simdgroup_load(k, tile + d0 + 8u * uint(f), LD);
-      simdgroup_multiply_accumulate(os[f], e, k, os[f]);
+      simdgroup_multiply_accumulate(os[f], dot, k, os[f]);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
   if (scorer) {
+    float sum = weigher.sum;
     MSL_UNROLL
     for (uint m = 1; m < 8u; m *= 2u) sum += simd_shuffle_xor(sum, ushort(m));
-    if (column == 0u) inverse[row] = 1.0f / (sum + precise::exp(sink - reference));
+    if (tid % 8u == 0u) scales[tid / 8u] = 1.0f / (sum + precise::exp(sink - weigher.reference));
   }
-  device float* out = o + ulong(t) * p.heads * D;
-  for (uint b = 0; b < HB; b++) {
+  for (uint b = 0; b < HB && head0 + 8u * b < p.heads; b++) {
     if (block == b) {
       MSL_UNROLL
       for (int f = 0; f < FR; f++) simdgroup_store(os[f], tile + d0 + 8u * uint(f), LD);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint r = sg; r < 8u; r += NSG) {
-      const uint head = head0 + 8u * b + r;
-      if (head >= p.heads) continue;
-      const float scale = inverse[8u * b + r];
-      for (uint c = 4u * lane; c < D; c += 128u) {
-        const float4 v = *reinterpret_cast<threadgroup const float4*>(tile + r * LD + c) * scale;
-        *reinterpret_cast<device float4*>(out + ulong(head) * D + c) = turn_four<D>(v, c, turn_cos, turn_sin, p.half_rope, -1.0f);
-      }
-    }
+    const uint head = head0 + 8u * b;
+    put_heads<D, NSG>(tile, scales + 8u * b, o + (t * p.heads + head) * D, p.heads - head, turn_cos, turn_sin, p.half_rope, sg, lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 }

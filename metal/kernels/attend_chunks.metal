@@ -68,6 +68,36 @@ MSL_FN void multiply_keys(threadgroup const float* query, uint i, uint lane, thr
   }
 }
 
+// Adds a tile's keys, each times its probability of eight heads, to two channels of
+// the heads' sums. Eight keys are on their way at a time; those behind the last of n
+// are it again, with a probability of 0.
+template <typename A, int D>
+MSL_FN void add_keys(thread const Keys<A>& keys, threadgroup const uint* places, threadgroup const float* probs, uint n, uint c,
+                     thread float2* acc) {
+  for (uint k = 0; k < n; k += 8u) {
+    float2 v[8];
+    MSL_UNROLL
+    for (int i = 0; i < 8; i++) v[i] = two(cached_key<A, D>(keys, places[k + uint(i)]) + c);
+    MSL_UNROLL
+    for (int i = 0; i < 8; i++) {
+      if (places[k + uint(i)] == FRESH) v[i] = float2(float(A(keys.rows[c])), float(A(keys.rows[c + 1u])));
+    }
+    MSL_UNROLL
+    for (int i = 0; i < 8; i++) {
+      const float4 e0 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * (k + uint(i)));
+      const float4 e1 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * (k + uint(i)) + 4u);
+      acc[0] += v[i] * e0.x;
+      acc[1] += v[i] * e0.y;
+      acc[2] += v[i] * e0.z;
+      acc[3] += v[i] * e0.w;
+      acc[4] += v[i] * e1.x;
+      acc[5] += v[i] * e1.y;
+      acc[6] += v[i] * e1.z;
+      acc[7] += v[i] * e1.w;
+    }
+  }
+}
+
 // One query, its keys in chunks. grid: (chunks, ceil(heads/8)) of 256 threads.
 //   part f32 [chunks, H, D]: sum e^(s-m)*k of the chunk; stats [chunks, H, 2]: m, sum e^(s-m)
 template <typename A, int D>
@@ -145,30 +175,7 @@ KERNEL_MAX(256) void attend_chunks(
     if (c < D) {
       MSL_UNROLL
       for (int h = 0; h < 8; h++) acc[h] = acc[h] * shrink[h];
-      // Eight keys on their way at a time; those behind the last are it again, with
-      // a probability of 0.
-      for (uint k = 0; k < 32u && k0 + k < to; k += 8u) {
-        float2 v[8];
-        MSL_UNROLL
-        for (int i = 0; i < 8; i++) v[i] = two(cached_key<A, D>(keys, places[k + uint(i)]) + c);
-        MSL_UNROLL
-        for (int i = 0; i < 8; i++) {
-          if (places[k + uint(i)] == FRESH) v[i] = float2(float(A(kv[c])), float(A(kv[c + 1u])));
-        }
-        MSL_UNROLL
-        for (int i = 0; i < 8; i++) {
-          const float4 e0 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * (k + uint(i)));
-          const float4 e1 = *reinterpret_cast<threadgroup const float4*>(probs + 8u * (k + uint(i)) + 4u);
-          acc[0] += v[i] * e0.x;
-          acc[1] += v[i] * e0.y;
-          acc[2] += v[i] * e0.z;
-          acc[3] += v[i] * e0.w;
-          acc[4] += v[i] * e1.x;
-          acc[5] += v[i] * e1.y;
-          acc[6] += v[i] * e1.z;
-          acc[7] += v[i] * e1.w;
-        }
-      }
+      add_keys<A, D>(keys, places, probs, min(32u, to - k0), c, acc);
     }
   }
   if (lane == 0 && head < p.heads) {

@@ -73,6 +73,46 @@ MSL_FN void pool_gates(thread const PoolRows& r, device const float* gates, devi
   for (int k = 0; k < 8; k++) out[k] += add[k];
 }
 
+// The softmax of a channel's gates, applied to its values.
+MSL_FN float pool_channel(thread const PoolRows& rows, device const float* values, device const float* gates, device const float* ring_values,
+                          device const float* ring_gates, device const float* bias, uint c) {
+  float g[8];
+  float v[8];
+  float top = -3.0e38f;
+  for (uint i = 0; i < rows.count; i += 8u) {
+    pool_gates(rows, gates, ring_gates, bias, i, c, g);
+    MSL_UNROLL
+    for (int k = 0; k < 8; k++) top = max(top, g[k]);
+  }
+  float sum = 0.0f;
+  float acc = 0.0f;
+  for (uint i = 0; i < rows.count; i += 8u) {
+    pool_gates(rows, gates, ring_gates, bias, i, c, g);
+    pool_values(rows, values, ring_values, i, c, v);
+    MSL_UNROLL
+    for (int k = 0; k < 8; k++) {
+      const bool there = i + uint(k) < rows.count;
+      const float e = there ? precise::exp(g[k] - top) : 0.0f;
+      sum += e;
+      acc = there ? fma(e, v[k], acc) : acc;
+    }
+  }
+  return acc / sum;
+}
+
+MSL_FN PoolRows pool_rows(constant PoolArgs& p, uint block, uint width) {
+  PoolRows rows;
+  rows.channels = width * (1u + p.overlap);
+  rows.slots = p.slots;
+  rows.other = p.overlap != 0u && block > 0u ? p.ratio : 0u;
+  rows.count = rows.other + p.ratio;
+  rows.half_width = p.overlap * width;
+  rows.from = block * p.ratio - rows.other;
+  rows.slot = rows.from % p.slots;
+  rows.first = p.first;
+  return rows;
+}
+
 // grid: (blocks that close) of 32*NSG threads. ROUND: 0 nothing, 1 FP8 of the
 // channels that are not rotated, 2 Hadamard and FP4.
 template <typename A, int D, int NSG, int ROUND>
@@ -91,84 +131,45 @@ KERNEL_MAX(32 * NSG) void compress_pool(
     uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
+  enum { VL = D < 32 ? 1 : D / 32 };
   TG_ARRAY(float, row, D);
   TG_ARRAY(float, sums, NSG);
   const uint block = p.first_block + tgid.x;
-  const uint own = block * p.ratio;
-  PoolRows rows;
-  rows.channels = D * (1u + p.overlap);
-  rows.slots = p.slots;
-  rows.other = p.overlap != 0u && block > 0u ? p.ratio : 0u;
-  rows.count = rows.other + p.ratio;
-  rows.half_width = p.overlap * D;
-  rows.from = own - rows.other;
-  rows.slot = rows.from % p.slots;
-  rows.first = p.first;
-
+  const PoolRows rows = pool_rows(p, block, D);
   float squares = 0.0f;
   for (uint c = tid; c < D; c += 32u * NSG) {
-    float top = -3.0e38f;
-    for (uint i = 0; i < rows.count; i += 8u) {
-      float g[8];
-      pool_gates(rows, gates, ring_gates, bias, i, c, g);
-      MSL_UNROLL
-      for (int k = 0; k < 8; k++) top = max(top, g[k]);
-    }
-    float sum = 0.0f;
-    float acc = 0.0f;
-    for (uint i = 0; i < rows.count; i += 8u) {
-      float g[8];
-      float v[8];
-      pool_gates(rows, gates, ring_gates, bias, i, c, g);
-      pool_values(rows, values, ring_values, i, c, v);
-      MSL_UNROLL
-      for (int k = 0; k < 8; k++) {
-        const bool there = i + uint(k) < rows.count;
-        const float e = there ? precise::exp(g[k] - top) : 0.0f;
-        sum += e;
-        acc = there ? fma(e, v[k], acc) : acc;
-      }
-    }
-    const float v = acc / sum;
-    row[c] = v;
-    squares = fma(v, v, squares);
+    row[c] = pool_channel(rows, values, gates, ring_values, ring_gates, bias, c);
+    squares = fma(row[c], row[c], squares);
   }
   const float r = inverse_norm(group_sum<NSG>(squares, sums, sg, lane), D, p.norm_eps);
 
   const uint plain = D - 2u * p.half_rope;
-  const ulong angle = ulong(own) * p.half_rope;
+  const ulong angle = ulong(block) * p.ratio * p.half_rope;
   device A* out = entries + ulong(block) * D;
   for (uint at = 64u * sg; at < D; at += 64u * NSG) {  // a simdgroup's lanes hold a block of FP8
     const uint c = at + 2u * lane;
     float2 v = float2(0.0f);
     if (c < D) v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);
-    if (c >= plain && c < D) {
-      const ulong i = angle + (c - plain) / 2u;
-      v = turn(v, cosines[i], sines[i]);
-    }
+    if (c >= plain && c < D) v = turn(v, cosines[angle + (c - plain) / 2u], sines[angle + (c - plain) / 2u]);
     if (ROUND == 1 && at < plain) v = round_fp8(v);
-    if (c < D) {
-      if (ROUND == 2) {
-        row[c] = v.x;
-        row[c + 1u] = v.y;
-      } else {
-        out[c] = A(v.x);
-        out[c + 1u] = A(v.y);
-      }
+    if (c < D && ROUND == 2) {
+      row[c] = v.x;
+      row[c + 1u] = v.y;
+    } else if (c < D) {
+      out[c] = A(v.x);
+      out[c + 1u] = A(v.y);
     }
   }
-  if (ROUND == 2) {
-    enum { VL = D < 32 ? 1 : D / 32 };
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (sg != 0u) return;
-    float v[VL];
-    MSL_UNROLL
-    for (int i = 0; i < VL; i++) v[i] = row[lane * VL + uint(i)];
-    hadamard<VL>(v, lane, p.hadamard);
-    round_fp4<VL>(v);
-    MSL_UNROLL
-    for (int i = 0; i < VL; i++) out[lane * VL + uint(i)] = A(v[i]);
-  }
+  if (ROUND != 2) return;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (sg != 0u) return;
+  float v[VL];
+  MSL_UNROLL
+  for (int i = 0; i < VL; i++) v[i] = row[lane * VL + uint(i)];
+  hadamard<VL>(v, lane, p.hadamard);
+  round_fp4<VL>(v);
+  MSL_UNROLL
+  for (int i = 0; i < VL; i++) out[lane * VL + uint(i)] = A(v[i]);
 }
 
 struct StoreArgs {

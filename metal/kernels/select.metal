@@ -47,6 +47,32 @@ MSL_FN void index_row(device const float* q, bool there, device const float* cos
   }
 }
 
+// One simdgroup's eight heads against eight blocks of a tile: of each block, in the
+// lane of its number, the sum over the heads of weight*max(0, product). A lane
+// weighs two heads. dots has 64 floats, the simdgroup's own.
+template <int D>
+MSL_FN float score_eight(thread simdgroup_matrix<float, 8, 8>* qs, threadgroup const float* tile, threadgroup float* dots,
+                         thread const float* weights, uint lane) {
+  simdgroup_matrix<float, 8, 8> dot = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+  MSL_UNROLL
+  for (int f = 0; f < D / 8; f++) {
+    simdgroup_matrix<float, 8, 8> b;
+    simdgroup_load(b, tile + 8u * uint(f), D + 4, ulong2(0), true);
+    simdgroup_multiply_accumulate(dot, qs[f], b, dot);
+  }
+  simdgroup_store(dot, dots, 8);
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  float s = 0.0f;
+  MSL_UNROLL
+  for (int i = 0; i < 2; i++) {
+    const float d = dots[(2u * (lane / 8u) + uint(i)) * 8u + lane % 8u];
+    s += weights[i] * (d <= 0.0f ? 0.0f : d);  // a NaN stays one
+  }
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  s += simd_shuffle_xor(s, ushort(8));
+  return s + simd_shuffle_xor(s, ushort(16));
+}
+
 // grid: (ceil(blocks/64), tokens) of 32*NSG threads. A simdgroup takes eight heads,
 // the M of 8x8 matrices, against tiles of 32 blocks.
 template <typename A, int D, int NSG, int SIM>
@@ -62,38 +88,37 @@ KERNEL_MAX(32 * NSG) void select_scores(
     uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  enum { KEYS = 32, LD = D + 4, FR = D / 8, FOURS = D / 4 };
+  enum { KEYS = 32, LD = D + 4, FOURS = D / 4 };
   TG_ARRAY(float, tile, KEYS * LD);
   TG_ARRAY(float, dots, NSG * 64);
   TG_ARRAY(float, parts, NSG * KEYS);
-  const uint t = tgid.y;
-  const uint visible = (p.first + t + 1u) / p.ratio;
+  const ulong t = tgid.y;
+  const uint visible = (p.first + tgid.y + 1u) / p.ratio;
   const uint from = tgid.x * 64u;
   if (visible <= p.topk || from >= visible) return;  // the whole threadgroup
   const uint to = min(from + 64u, visible);
-  const ulong angle = ulong(p.first + t) * p.half_rope;
+  const ulong angle = (p.first + t) * p.half_rope;
 
   // Heads go through the tile, four simdgroups' at a time.
-  simdgroup_matrix<float, 8, 8> qs[FR];
+  simdgroup_matrix<float, 8, 8> qs[D / 8];
   for (uint g = 0; g < NSG; g += 4u) {
     if (sg / 4u == g / 4u) {
       threadgroup float* rows = tile + sg % 4u * (8u * LD);
       for (uint r = 0; r < 8u; r++) {
         const uint head = 8u * sg + r;
-        index_row<D, SIM>(q + (ulong(t) * p.heads + min(head, p.heads - 1u)) * D, head < p.heads, cosines + angle, sines + angle,
-                          p.half_rope, p.hadamard, rows + r * LD, lane);
+        index_row<D, SIM>(q + (t * p.heads + min(head, p.heads - 1u)) * D, head < p.heads, cosines + angle, sines + angle, p.half_rope,
+                          p.hadamard, rows + r * LD, lane);
       }
       MSL_UNROLL
-      for (int f = 0; f < FR; f++) simdgroup_load(qs[f], rows + 8u * uint(f), LD);
+      for (int f = 0; f < D / 8; f++) simdgroup_load(qs[f], rows + 8u * uint(f), LD);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  // A lane weighs two of its simdgroup's heads for one of eight blocks.
   float weights[2];
   MSL_UNROLL
   for (int i = 0; i < 2; i++) {
     const uint head = 8u * sg + 2u * (lane / 8u) + uint(i);
-    weights[i] = head < p.heads ? w[ulong(t) * p.heads + head] * p.scale : 0.0f;
+    weights[i] = head < p.heads ? w[t * p.heads + head] * p.scale : 0.0f;
   }
 
   for (uint b0 = from; b0 < to; b0 += KEYS) {
@@ -104,31 +129,14 @@ KERNEL_MAX(32 * NSG) void select_scores(
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (uint k = 0; k < KEYS; k += 8u) {
-      simdgroup_matrix<float, 8, 8> dot = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-      MSL_UNROLL
-      for (int f = 0; f < FR; f++) {
-        simdgroup_matrix<float, 8, 8> b;
-        simdgroup_load(b, tile + k * LD + 8u * uint(f), LD, ulong2(0), true);
-        simdgroup_multiply_accumulate(dot, qs[f], b, dot);
-      }
-      simdgroup_store(dot, dots + 64u * sg, 8);
-      simdgroup_barrier(mem_flags::mem_threadgroup);
-      float s = 0.0f;
-      MSL_UNROLL
-      for (int i = 0; i < 2; i++) {
-        const float d = dots[64u * sg + (2u * (lane / 8u) + uint(i)) * 8u + lane % 8u];
-        s += weights[i] * (d <= 0.0f ? 0.0f : d);  // a NaN stays one
-      }
-      s += simd_shuffle_xor(s, ushort(8));
-      s += simd_shuffle_xor(s, ushort(16));
+      const float s = score_eight<D>(qs, tile + k * LD, dots + 64u * sg, weights, lane);
       if (lane < 8u) parts[KEYS * sg + k + lane] = s;
-      simdgroup_barrier(mem_flags::mem_threadgroup);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (tid < KEYS && b0 + tid < to) {
       float s = parts[tid];
       for (int i = 1; i < NSG; i++) s += parts[KEYS * uint(i) + tid];
-      scores[ulong(t) * p.stride + b0 + tid] = s;
+      scores[t * p.stride + b0 + tid] = s;
     }
   }
 }
@@ -143,9 +151,49 @@ struct TopArgs {
 // A score as an integer of the same order; both zeros alike, a NaN as +infinity.
 MSL_FN uint score_order(float v) { return min(ordered(v), 0xff800000u); }
 
-// grid: (tokens) of 32*NSG threads. The order of the topk-th score is found by its
-// bytes, from the top, each by a histogram of those that share the bytes before.
-// Then each simdgroup counts and writes its own stretch of blocks.
+// The order of the score that is the take-th greatest of n, one byte after the other
+// from the top, each by a histogram of the scores that share the bytes before. take
+// becomes how many of those that are equal to it are among the take greatest. All
+// threads call it; found has two words.
+template <int NSG>
+MSL_FN uint find_order(device const float* row, uint n, thread uint& take, threadgroup atomic_uint* bins, threadgroup uint* found, uint tid,
+                       uint sg, uint lane) {
+  uint prefix = 0u;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    for (uint i = tid; i < 256u; i += 32u * NSG) atomic_store_explicit(&bins[i], 0u, memory_order_relaxed);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (uint i = tid; i < n; i += 32u * NSG) {
+      const uint v = score_order(row[i]);
+      if (shift == 24 || v >> (uint(shift) + 8u) == prefix >> (uint(shift) + 8u)) {
+        atomic_fetch_add_explicit(&bins[(v >> uint(shift)) & 255u], 1u, memory_order_relaxed);
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (sg == 0u) {
+      uint own = 0u;  // of eight bins, from 255 - 8*lane down
+      for (uint i = 0; i < 8u; i++) own += atomic_load_explicit(&bins[255u - 8u * lane - i], memory_order_relaxed);
+      uint above = simd_prefix_exclusive_sum(own);
+      if (above < take && above + own >= take) {
+        uint bin = 255u - 8u * lane;
+        uint count = atomic_load_explicit(&bins[bin], memory_order_relaxed);
+        while (above + count < take) {
+          above += count;
+          bin--;
+          count = atomic_load_explicit(&bins[bin], memory_order_relaxed);
+        }
+        found[0] = prefix | bin << uint(shift);
+        found[1] = take - above;
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    prefix = found[0];
+    take = found[1];
+  }
+  return prefix;
+}
+
+// grid: (tokens) of 32*NSG threads. Once the order of the last pick is known, each
+// simdgroup counts, then writes, its own stretch of blocks.
 template <int NSG>
 KERNEL_MAX(32 * NSG) void select_top(
     device const float* scores [[buffer(0)]],
@@ -156,7 +204,7 @@ KERNEL_MAX(32 * NSG) void select_top(
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
   TG_ARRAY(atomic_uint, bins, 256);
-  TG_ARRAY(uint, found, 2);  // the bytes so far; how many to take of those that share them
+  TG_ARRAY(uint, found, 2);
   TG_ARRAY(uint, counts, 2 * NSG);
   const ulong t = tgid.x;
   const uint visible = (p.first + tgid.x + 1u) / p.ratio;
@@ -166,40 +214,8 @@ KERNEL_MAX(32 * NSG) void select_top(
     return;
   }
   device const float* row = scores + t * p.stride;
-  uint prefix = 0u;
-  uint take = p.topk;
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    for (uint i = tid; i < 256u; i += 32u * NSG) atomic_store_explicit(&bins[i], 0u, memory_order_relaxed);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint i = tid; i < visible; i += 32u * NSG) {
-      const uint v = score_order(row[i]);
-      if (shift == 24 || v >> (uint(shift) + 8u) == prefix >> (uint(shift) + 8u)) {
-        atomic_fetch_add_explicit(&bins[(v >> uint(shift)) & 255u], 1u, memory_order_relaxed);
-      }
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (sg == 0u) {
-      // Lane l holds eight bins, from 255 - 8*l down.
-      uint own = 0u;
-      for (uint i = 0; i < 8u; i++) own += atomic_load_explicit(&bins[255u - 8u * lane - i], memory_order_relaxed);
-      uint above = simd_prefix_exclusive_sum(own);
-      if (above < take && above + own >= take) {
-        uint bin = 255u - 8u * lane;
-        uint n = atomic_load_explicit(&bins[bin], memory_order_relaxed);
-        while (above + n < take) {
-          above += n;
-          bin--;
-          n = atomic_load_explicit(&bins[bin], memory_order_relaxed);
-        }
-        found[0] = prefix | bin << uint(shift);
-        found[1] = take - above;
-      }
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    prefix = found[0];
-    take = found[1];
-  }
-  // prefix is the order of the last score to take, take how many equal to it.
+  uint take = p.topk;  // then how many of those that equal the last
+  const uint last = find_order<NSG>(row, visible, take, bins, found, tid, sg, lane);
   const uint each = (visible + NSG - 1) / NSG;
   const uint from = min(sg * each, visible);
   const uint to = min(from + each, visible);
@@ -207,8 +223,8 @@ KERNEL_MAX(32 * NSG) void select_top(
   uint equal = 0u;
   for (uint i = from + lane; i < to; i += 32u) {
     const uint v = score_order(row[i]);
-    above += v > prefix ? 1u : 0u;
-    equal += v == prefix ? 1u : 0u;
+    above += v > last ? 1u : 0u;
+    equal += v == last ? 1u : 0u;
   }
   above = simd_sum(above);
   equal = simd_sum(equal);
@@ -226,10 +242,10 @@ KERNEL_MAX(32 * NSG) void select_top(
   for (uint i0 = from; i0 < to; i0 += 32u) {
     const uint i = i0 + lane;
     const uint v = i < to ? score_order(row[i]) : 0u;
-    const uint one = v > prefix ? 1u : v == prefix ? 0x10000u : 0u;  // equals in the upper half
+    const uint one = v > last ? 1u : v == last ? 0x10000u : 0u;  // equals in the upper half
     const uint before = simd_prefix_exclusive_sum(one);
     const uint ahead = equal + (before >> 16);
-    if (v > prefix || (v == prefix && ahead < take)) out[above + (before & 0xffffu) + min(ahead, take)] = int(i);
+    if (v > last || (v == last && ahead < take)) out[above + (before & 0xffffu) + min(ahead, take)] = int(i);
     const uint all = simd_sum(one);
     above += all & 0xffffu;
     equal += all >> 16;
