@@ -70,6 +70,7 @@ step() {
 pair() {
 	model=$bin/flash-2
 	says synth 2 "$bin/assay" synth --model deepseek-v4-flash --layers 2,3 --out "$model"
+	cp refmodel/tokenizer.json "$model"
 	says pair-speed 12 "$bin/assay" bench --engine cuda --model "$model" --variants g32-n8-e4 --prefill 2048 --decode 64 --repetitions 3
 	for engine in cuda cpu; do
 		says "pair-$engine" 6 "$bin/assay" sweep --engine $engine --model "$model" --variants g32-n8-e4 --window 300 --windows 1 --no-speed --out "$out/pair-$engine"
