@@ -39,7 +39,7 @@ var baseFlags = []string{"-std=c++17", "-fPIC", "-march=native", "-fno-strict-al
 	"-fno-math-errno", "-fno-trapping-math", "-w"}
 
 // sanitizers make the compiler call the runtime's hooks.
-const sanitizers = "-fsanitize=thread,alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow"
+const sanitizers = "-fsanitize=thread,alignment,bounds,object-size,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow"
 
 func newBuilder(opt Options) (*builder, error) {
 	cxx, version, err := findCompiler()

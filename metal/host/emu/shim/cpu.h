@@ -39,7 +39,11 @@ template <class T> struct arginfo<const T&> { enum { kind = msl_rt::kConstant, s
 #define constant const
 #define thread
 #define threadgroup
+#if defined(MSL_CHECKED)  // inlined, an access past an array of the caller's is seen to be one
+#define MSL_FN static inline __attribute__((always_inline))
+#else
 #define MSL_FN static inline
+#endif
 #define MSL_CAT_(a, b) a##b
 #define MSL_CAT(a, b) MSL_CAT_(a, b)
 #define TG_ARRAY(T, name, n)                     \

@@ -54,9 +54,14 @@ static void undefined(const UbLocation* l, const char* what) {
   fprintf(stderr, "undefined behaviour: %s at %s:%u\n", what, f, l->line);
 }
 
+// Of -fsanitize=alignment and object-size: the pointer says which it is.
+struct UbMismatch { UbLocation at; const void* type; uint8_t log_align, kind; };
+void __ubsan_handle_type_mismatch_v1(const UbMismatch* m, uintptr_t p) {
+  const uintptr_t align = uintptr_t(1) << m->log_align;
+  undefined(&m->at, !p ? "null pointer" : p & (align - 1) ? "misaligned pointer" : "access past the end of a thread's array");
+}
 #define UB(name, what, ...) \
-  void __ubsan_handle_##name(UbLocation* l, ##__VA_ARGS__) { undefined(l, what); }
-UB(type_mismatch_v1, "misaligned or null pointer", uintptr_t)
+  void __ubsan_handle_##name(const UbLocation* l, ##__VA_ARGS__) { undefined(l, what); }
 UB(out_of_bounds, "array index out of bounds", uintptr_t)
 UB(shift_out_of_bounds, "shift count out of range", uintptr_t, uintptr_t)
 UB(add_overflow, "signed overflow", uintptr_t, uintptr_t)

@@ -170,3 +170,17 @@ kernel void bug_shuffle(device const float* in [[buffer(0)]], device float* out 
                         uint tid [[thread_index_in_threadgroup]]) {
   out[tid] = simd_shuffle(in[tid], ushort(tid % 32 + 1));  // FOUND lane 32
 }
+MSL_FN float nth(thread const float* v, uint i) { return v[i]; }
+kernel void bug_thread_array(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
+                             uint tid [[thread_index_in_threadgroup]]) {
+  float v[4];
+  for (uint i = 0; i < 4; i++) v[i] = in[tid];
+  thread const float* p = v;
+  out[tid] = p[3u + uint(in[0])];  // FOUND past the end of a thread's array
+}
+kernel void ok_thread_array(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
+                            uint tid [[thread_index_in_threadgroup]]) {
+  float v[4];
+  for (uint i = 0; i < 4; i++) v[i] = in[tid];
+  out[tid] = nth(v, 2u + uint(in[0]));
+}
