@@ -191,6 +191,15 @@ func (b *Bench) sameEntries(s compressShape, bias, norm []float32, entries Pair,
 				return fmt.Errorf("entry %d, channel %d is %g, want %g within %.3g", e, c, x, want[e*s.width+c], bound[c])
 			}
 		}
+		switch {
+		case b.KVSim && s.index:
+			err = onFP4Grid(got[e*s.width:][:s.width], out) // which is transformed
+		case b.KVSim:
+			err = onFP8Grid(got[e*s.width:][:s.width], out[:s.width-s.rope])
+		}
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", e, err)
+		}
 	}
 	return nil
 }

@@ -118,18 +118,22 @@ func latentsCases() []Case {
 			for _, s := range []spans{{{0, 1}}, {{7, 3}, {0, 2}, {100, 1}}} {
 				c := h.config()
 				c.QLoraRank = rank
-				all = append(all, Case{fmt.Sprintf("latents/%v/rank=%d/spans=%v", h, rank, s), c, func(b *Bench) error { return latents(b, s) }})
+				all = append(all, Case{fmt.Sprintf("latents/%v/rank=%d/spans=%v", h, rank, s), c, func(b *Bench) error { return latents(b, s, 1) }})
 			}
 		}
+		c := h.config()
+		c.QLoraRank = 16
+		all = append(all, Case{fmt.Sprintf("latents/%v/tiny", h), c, func(b *Bench) error { return latents(b, spans{{3, 2}}, 1e-6) }})
 	}
 	return all
 }
 
-func latents(b *Bench, s spans) error {
+// latents compares one call; keys are of about the given size.
+func latents(b *Bench, s spans, size float64) error {
 	c := b.Config
 	batch := s.batch(false)
 	t, rank, d := len(batch.Tokens), c.QLoraRank, c.HeadDim
-	qs, ks, qw, kw := b.normal(t*rank, 2), b.normal(t*d, 3), b.normal(rank, 1), b.normal(d, 1)
+	qs, ks, qw, kw := b.normal(t*rank, 2), b.normal(t*d, 3), b.normal(rank, 1), b.normal(d, size)
 	qr, err1 := b.Floats(qs)
 	kv, err2 := b.Floats(ks)
 	qn, err3 := b.Vector(qw)
@@ -156,5 +160,18 @@ func latents(b *Bench, s spans) error {
 			}
 		}
 	})
-	return errors.Join(b.Same("qr", qr, func(i int) float64 { return qbound[i] }), b.Same("kv", kv, func(i int) float64 { return kbound[i] }))
+	err := errors.Join(b.Same("qr", qr, func(i int) float64 { return qbound[i] }), b.Same("kv", kv, func(i int) float64 { return kbound[i] }))
+	if err != nil || !b.KVSim {
+		return err
+	}
+	got, _, err := b.Read(kv)
+	if err != nil {
+		return err
+	}
+	for i := range t {
+		if err := onFP8Grid(got[i*d:][:d], normed(ks[i*d:][:d], kw, c.RMSNormEps)[:d-c.QKRopeHeadDim]); err != nil {
+			return fmt.Errorf("key %d: %w", i, err)
+		}
+	}
+	return nil
 }
