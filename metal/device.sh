@@ -7,7 +7,8 @@
 #                               ten minutes; files go to $OUT, else DIR/out
 #
 # Steps: driver (the shim and the launches), suite (every operation against its
-# plain twin), memory (the suite under memcheck, racecheck and synccheck), rates
+# plain twin), memory (the suite, or its cases that match CASES, under memcheck,
+# racecheck and synccheck), rates
 # (kernels beside the card's copy), sweep (the default sweep of the reference
 # model), pair (two layers of V4-Flash's size: as the CPU engine has them, and
 # how fast). The model's weights are those of refmodel/ in the repository.
@@ -54,7 +55,8 @@ step() {
 		;;
 	memory)
 		for tool in memcheck racecheck synccheck; do
-			says $tool 2 timeout 190 compute-sanitizer --tool $tool --error-exitcode 9 "$bin/suite.test" -test.run 'TestCUDA/f32$'
+			says $tool 2 timeout 190 compute-sanitizer --tool $tool --error-exitcode 9 "$bin/suite.test" -test.v -test.run "TestCUDA/f32\$/${CASES:-.}"
+			grep -cE '^ +--- PASS' "$out/$tool.log" | sed "s/\$/ cases pass/"
 		done
 		;;
 	rates) says rates 40 "$bin/timing.test" -test.v -test.run TestCUDA ;;
@@ -71,7 +73,13 @@ pair() {
 	model=$bin/flash-2
 	says synth 2 "$bin/assay" synth --model deepseek-v4-flash --layers 2,3 --out "$model"
 	cp refmodel/tokenizer.json "$model"
-	says pair-speed 12 "$bin/assay" bench --engine cuda --model "$model" --variants g32-n8-e4 --prefill 2048 --decode 64 --repetitions 3
+	says pair-speed 12 "$bin/assay" bench --engine cuda --model "$model" --variants g32-n8-e4 --prefill 2048 --decode 64 --repetitions 5
+	# A layer alone: what the pair takes more is the other's, without head and embedding.
+	for layer in 2 3; do
+		says synth-$layer 0 "$bin/assay" synth --model deepseek-v4-flash --layers $layer --out "$bin/flash-$layer"
+		cp refmodel/tokenizer.json "$bin/flash-$layer"
+		says layer-$layer 5 "$bin/assay" bench --engine cuda --model "$bin/flash-$layer" --variants g32-n8-e4 --prefill 2048 --decode 64 --repetitions 5
+	done
 	for engine in cuda cpu; do
 		says "pair-$engine" 6 "$bin/assay" sweep --engine $engine --model "$model" --variants g32-n8-e4 --window 300 --windows 1 --no-speed --out "$out/pair-$engine"
 	done

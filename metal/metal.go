@@ -112,13 +112,20 @@ func (b *Backend) Release(o dsv4.Ops) {
 	x.heap.close()
 }
 
+// prefillTokens is how many tokens of a prompt run at once. Their experts' weights
+// are read once: 2,048 tokens give each of 256 experts 48.
+const prefillTokens = 2048
+
+// PrefillTokens is what dsv4 asks of operations.
+func (o *ops) PrefillTokens() int { return prefillTokens }
+
 // Load makes all weights of v resident.
 func (b *Backend) Load(ctx context.Context, v *variant.Variant, tokens int) (engine.Model, error) {
 	o, err := b.ops(v)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.fits(v.Name(), variant.Sum(v.Plan()).BytesMain, dsv4.SessionBytes(o.c, tokens)+b.scratchBytes(o.c, dsv4.SessionTokens(tokens), tokens)); err != nil {
+	if err := b.fits(v.Name(), variant.Sum(v.Plan()).BytesMain, dsv4.SessionBytes(o.c, tokens, prefillTokens)+b.scratchBytes(o.c, dsv4.SessionTokens(tokens, prefillTokens), tokens)); err != nil {
 		return nil, err
 	}
 	m, err := dsv4.Load(ctx, o, o.c, v, tokens)

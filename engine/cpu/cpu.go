@@ -145,7 +145,7 @@ func (b *Backend) Load(ctx context.Context, v *variant.Variant, tokens int) (eng
 		return nil, err
 	}
 	weights := variant.Sum(v.Plan()).BytesMain
-	scratch := dsv4.SessionBytes(o.c, tokens) + b.scratchBytes(o.c, dsv4.SessionTokens(tokens), tokens)
+	scratch := dsv4.SessionBytes(o.c, tokens, dsv4.PrefillTokens) + b.scratchBytes(o.c, dsv4.SessionTokens(tokens, dsv4.PrefillTokens), tokens)
 	if err := b.fits(v.Name(), need{"weights", weights}, need{"states and scratch", scratch}); err != nil {
 		return nil, err
 	}

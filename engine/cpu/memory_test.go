@@ -84,7 +84,7 @@ func TestScratchBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		after, _ := inUse()
-		planned := dsv4.SessionBytes(c, n) + b.scratchBytes(c, dsv4.SessionTokens(n), n)
+		planned := dsv4.SessionBytes(c, n, dsv4.PrefillTokens) + b.scratchBytes(c, dsv4.SessionTokens(n, dsv4.PrefillTokens), n)
 		check(fmt.Sprintf("session of %d tokens", n), after-before, planned)
 		runtime.KeepAlive(m)
 		runtime.KeepAlive(s)

@@ -18,13 +18,17 @@ type Model struct {
 	head   Weight
 	loaded *loader
 	tokens int // most of a session
+	chunk  int // most that run at once
 }
 
 // Load loads all of the main model's weights, for sessions of up to tokens
 // tokens. The MTP block is left out.
 func Load(ctx context.Context, ops Ops, c *Config, w Weights, tokens int) (*Model, error) {
 	l := &loader{mem: ops, w: w}
-	m := &Model{ops: ops, c: c, loaded: l, tokens: tokens}
+	m := &Model{ops: ops, c: c, loaded: l, tokens: tokens, chunk: PrefillTokens}
+	if o, ok := ops.(interface{ PrefillTokens() int }); ok {
+		m.chunk = o.PrefillTokens()
+	}
 	ropes := l.ropes(c, tokens)
 	l.bytes = 0 // tables are no weights
 	m.embed, m.head = l.matrix("embed.weight"), l.matrix("head.weight")
@@ -74,8 +78,9 @@ type session struct {
 	logits []float32
 }
 
-// prefillTokens is the most tokens that a session runs at once.
-const prefillTokens = 512
+// PrefillTokens is the most tokens that a session runs at once, on operations that
+// do not say otherwise by a method of that name.
+const PrefillTokens = 512
 
 func (s *session) Len() int { return s.pos }
 
@@ -155,7 +160,7 @@ func (s *session) layers(ctx context.Context, toks []token.ID, decode bool) ([]f
 
 func (s *session) Prefill(ctx context.Context, toks []token.ID, yield func(engine.LogProbs) error) error {
 	for len(toks) > 0 {
-		n := min(len(toks), prefillTokens)
+		n := min(len(toks), s.m.chunk)
 		hidden, err := s.run(ctx, toks[:n], false)
 		if err != nil {
 			return err

@@ -265,7 +265,7 @@ func TestPassLayout(t *testing.T) {
 	if got := fmt.Sprint(long.Groups); got != "[{0 1 10000} {1 3 6}]" {
 		t.Errorf("groups %s, want [{0 1 10000} {1 3 6}]", got)
 	}
-	if got := fmt.Sprint(dsv4.SessionTokens(100), dsv4.SessionTokens(5000)); got != "100 512" {
+	if got := fmt.Sprint(dsv4.SessionTokens(100, dsv4.PrefillTokens), dsv4.SessionTokens(5000, dsv4.PrefillTokens)); got != "100 512" {
 		t.Errorf("sessions run %s tokens at once, want 100 512", got)
 	}
 }

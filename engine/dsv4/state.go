@@ -83,13 +83,13 @@ func poolElements(ratio, width, tokens int) int64 {
 }
 
 // SessionTokens returns the most tokens that a session of up to tokens tokens
-// runs at once.
-func SessionTokens(tokens int) int { return min(tokens, prefillTokens) }
+// runs at once, on operations that take most.
+func SessionTokens(tokens, most int) int { return min(tokens, most) }
 
 // SessionBytes returns the states and arrays of a session of up to tokens
 // tokens, in bytes, without any weight.
-func SessionBytes(c *Config, tokens int) int64 {
-	at := SessionTokens(tokens)
+func SessionBytes(c *Config, tokens, most int) int64 {
+	at := SessionTokens(tokens, most)
 	return StateBytes(c, tokens, 4) + WorkspaceBytes(c, at) + int64(at*c.HCMult*c.HiddenSize*4) + ropeBytes(c, tokens)
 }
 
