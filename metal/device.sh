@@ -70,7 +70,7 @@ step() {
 }
 
 pair() {
-	model=$bin/flash-2
+	model=$bin/flash-pair
 	says synth 2 "$bin/assay" synth --model deepseek-v4-flash --layers 2,3 --out "$model"
 	cp refmodel/tokenizer.json "$model"
 	says pair-speed 12 "$bin/assay" bench --engine cuda --model "$model" --variants g32-n8-e4 --prefill 2048 --decode 64 --repetitions 5

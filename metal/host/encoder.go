@@ -12,6 +12,10 @@ var ErrNoMap = errors.New("host: the device cannot map the host's memory")
 // ends command buffers that take seconds.
 const longest = 0.1
 
+// pieceOf is how many dispatches go to a device at once: it begins while the host
+// encodes the next.
+const pieceOf = 24
+
 // A slow device's rates, by which work is estimated: an M1's memory and half
 // its arithmetic.
 const (
@@ -64,7 +68,7 @@ func (e *Encoder) Add(d Dispatch) {
 	e.ds = append(e.ds, d)
 	e.count++
 	e.seconds += max(float64(d.Bytes)/slowBytes, float64(d.FLOPs)/slowFLOPs)
-	if e.seconds > longest {
+	if e.seconds > longest || len(e.ds) >= pieceOf {
 		e.Submit()
 	}
 }
