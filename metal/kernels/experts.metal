@@ -98,15 +98,7 @@ KERNEL_MAX(32 * NSG) void experts_up(
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (uint i = sg * 32u + lane; i < (NSG / SPLIT) * BLOCK; i += 32u * NSG) {
     const uint at = tg.x * (NSG / SPLIT) * BLOCK + i;
-    const uint first = i / BLOCK * SPLIT * BLOCK + i % BLOCK;
-    float gate = gates[first];
-    float up = ups[first];
-    MSL_UNROLL
-    for (int j = 1; j < SPLIT; j++) {
-      gate += gates[first + uint(j * BLOCK)];
-      up += ups[first + uint(j * BLOCK)];
-    }
-    if (at < rows) a[to * p.lda + at] = swiglu(gate, up, p.limit) * weight;
+    if (at < rows) a[to * p.lda + at] = swiglu(joined<BLOCK, SPLIT>(gates, i), joined<BLOCK, SPLIT>(ups, i), p.limit) * weight;
   }
 }
 

@@ -78,6 +78,66 @@ MSL_FN void dot_few(thread const uint* w, thread const S* s, thread const S* b, 
   }
 }
 
+// Few: sizes of a simdgroup's work.
+template <int BITS, int M, int TEAMS, int ROWS, int BLOCK>
+struct Few {
+  enum {
+    lanes = 32 / TEAMS,                     // of a team
+    columns = 16 * lanes,                   // of a simdgroup at once
+    words = ROWS * ((16 * BITS + 31) / 32),  // of codes in a lane
+    sums = ROWS * M,                        // of a team at once
+    part = BLOCK * M * TEAMS,               // sums in all
+  };
+};
+
+// block_few leaves in part the products of count rows, over the columns from
+// sg % SPLIT · columns on: step by step of ROWS rows, team by team, row by row,
+// token by token. Without columns it leaves nothing.
+template <int KIND, int BITS, int GROUP, typename S, typename A, int M, int TEAMS, int ROWS, int BLOCK, int SPLIT>
+MSL_FN void block_few(device const uint* codes, device const S* scales, device const S* biases, device const float* x,
+                      constant MatFewArgs& p, uint row, uint count, uint sg, uint lane, threadgroup float* part) {
+  typedef Few<BITS, M, TEAMS, ROWS, BLOCK> F;
+  const uint last = row + count - 1u;
+  const uint team = lane / uint(F::lanes);
+  const uint place = lane % uint(F::lanes);
+  const uint first = sg % uint(SPLIT) * uint(F::columns);
+  for (uint base = first; base < p.cols; base += uint(F::columns * SPLIT)) {
+    const uint k = base + place * 16u;
+    const bool on = k < p.cols;
+    uint w[F::words];
+    S s[ROWS];
+    S b[ROWS];
+    load_few<KIND, BITS, GROUP, S, ROWS>(codes, scales, biases, p.cols, row, last, k, on, w, s, b);
+    float xv[16 * M];
+    MSL_UNROLL
+    for (int m = 0; m < M; m++) {
+      const uint t = team * uint(M) + uint(m);
+      load_lane<FORMAT_F32, 32, A, 16>(x + ulong(t) * p.ldx + k, on && t < p.tokens, xv + 16 * m);
+    }
+    for (uint r = 0; r < count; r += uint(ROWS)) {
+      uint w2[F::words];
+      S s2[ROWS];
+      S b2[ROWS];
+      load_few<KIND, BITS, GROUP, S, ROWS>(codes, scales, biases, p.cols, row + r + uint(ROWS), last, k, on && r + uint(ROWS) < count, w2,
+                                           s2, b2);
+      float d[F::sums];
+      dot_few<KIND, BITS, S, A, M, ROWS>(w, s, b, xv, exponent_of(p.cols), d);
+      const float v = reduce<F::sums, F::lanes>(d, lane);
+      if (place < uint(F::sums)) { // other lanes hold the same once more
+        threadgroup float* to = part + r * uint(M * TEAMS) + team * uint(F::sums) + place;
+        *to = base == first ? v : *to + v;
+      }
+      MSL_UNROLL
+      for (int i = 0; i < F::words; i++) w[i] = w2[i];
+      MSL_UNROLL
+      for (int i = 0; i < ROWS; i++) {
+        s[i] = s2[i];
+        b[i] = b2[i];
+      }
+    }
+  }
+}
+
 template <int KIND, int BITS, int GROUP, typename S, typename A, int M, int TEAMS, int ROWS, int BLOCK, int SPLIT, int NSG>
 KERNEL_MAX(32 * NSG) void matfew(
     device const uint* codes [[buffer(0)]],
@@ -90,55 +150,16 @@ KERNEL_MAX(32 * NSG) void matfew(
     uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  enum { LANES = 32 / TEAMS, WORDS = ROWS * ((16 * BITS + 31) / 32), N = ROWS * M, EACH = BLOCK * M * TEAMS };
-  TG_ARRAY(float, part, NSG * EACH);
-  const uint row = (tg.x * (NSG / SPLIT) + sg / SPLIT) * BLOCK;
-  const uint count = row < p.rows ? min(uint(BLOCK), p.rows - row) : 0u;
+  typedef Few<BITS, M, TEAMS, ROWS, BLOCK> F;
+  TG_ARRAY(float, part, NSG * F::part);
+  const uint row = (tg.x * uint(NSG / SPLIT) + sg / uint(SPLIT)) * uint(BLOCK);
   const ulong group = ulong(tg.z) * p.rows;
-  device const uint* wc = codes + group * row_words<BITS>(p.cols);
-  device const S* ws = scales + group * row_groups<GROUP>(p.cols);
-  device const S* wb = biases + group * row_groups<GROUP>(p.cols);
-  const uint last = row + count - 1u;
-  const uint team = lane / uint(LANES);
-  threadgroup float* own = part + sg * EACH + lane;
-  for (uint base = sg % SPLIT * (16u * LANES); count > 0u && base < p.cols; base += 16u * LANES * SPLIT) {
-    const uint k = base + lane % uint(LANES) * 16u;
-    uint w[WORDS];
-    S s[ROWS];
-    S b[ROWS];
-    load_few<KIND, BITS, GROUP, S, ROWS>(wc, ws, wb, p.cols, row, last, k, k < p.cols, w, s, b);
-    float xv[16 * M];
-    MSL_UNROLL
-    for (int m = 0; m < M; m++) {
-      const uint t = team * uint(M) + uint(m);
-      load_lane<FORMAT_F32, 32, A, 16>(x + ulong(t) * p.ldx + ulong(tg.z) * p.cols + k, t < p.tokens && k < p.cols, xv + 16 * m);
-    }
-    for (uint r = 0; r < count; r += ROWS) {
-      uint w2[WORDS];
-      S s2[ROWS];
-      S b2[ROWS];
-      load_few<KIND, BITS, GROUP, S, ROWS>(wc, ws, wb, p.cols, row + r + ROWS, last, k, k < p.cols && r + ROWS < count, w2, s2, b2);
-      float d[N];
-      dot_few<KIND, BITS, S, A, M, ROWS>(w, s, b, xv, exponent_of(p.cols), d);
-      const float v = reduce<N, LANES>(d, lane);
-      // Lane l of a team holds row r + l/M, its token l%M, and where N is less
-      // than LANES others hold it too.
-      if (lane % uint(LANES) < uint(N)) {
-        threadgroup float* to = own + r * uint(M * TEAMS) + team * uint(N) - team * uint(LANES);
-        *to = base < 16u * LANES * SPLIT ? v : *to + v;
-      }
-      MSL_UNROLL
-      for (int i = 0; i < WORDS; i++) w[i] = w2[i];
-      MSL_UNROLL
-      for (int i = 0; i < ROWS; i++) {
-        s[i] = s2[i];
-        b[i] = b2[i];
-      }
-    }
+  if (row < p.rows) {
+    block_few<KIND, BITS, GROUP, S, A, M, TEAMS, ROWS, BLOCK, SPLIT>(
+        codes + group * row_words<BITS>(p.cols), scales + group * row_groups<GROUP>(p.cols), biases + group * row_groups<GROUP>(p.cols),
+        x + ulong(tg.z) * p.cols, p, row, min(uint(BLOCK), p.rows - row), sg, lane, part + sg * uint(F::part));
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  // A simdgroup's part: step by step of ROWS rows, team by team, row by row, token
-  // by token. A simdgroup without columns has left nothing there.
   const uint rows = uint(NSG / SPLIT * BLOCK);
   for (uint i = tid; i < rows * p.tokens; i += 32u * NSG) {
     const uint r = i % rows;
@@ -146,12 +167,12 @@ KERNEL_MAX(32 * NSG) void matfew(
     const uint at = tg.x * rows + r;
     if (at < p.rows) {
       const uint b = r % uint(BLOCK);
-      threadgroup const float* from = part + r / uint(BLOCK) * uint(SPLIT * EACH) + b / uint(ROWS) * uint(N * TEAMS) +
-                                      t / uint(M) * uint(N) + b % uint(ROWS) * uint(M) + t % uint(M);
+      threadgroup const float* from = part + r / uint(BLOCK) * uint(SPLIT * F::part) + b / uint(ROWS) * uint(F::sums * TEAMS) +
+                                      t / uint(M) * uint(F::sums) + b % uint(ROWS) * uint(M) + t % uint(M);
       float v = from[0];
       MSL_UNROLL
       for (int j = 1; j < SPLIT; j++) {
-        if (uint(j) * (16u * LANES) < p.cols) v += from[j * EACH];
+        if (uint(j * F::columns) < p.cols) v += from[j * F::part]; // else that simdgroup has left nothing
       }
       y[ulong(t) * p.ldy + group + at] = v;
     }

@@ -33,11 +33,7 @@ MSL_FN void rows_of(device const uint* codes, device const S* scales, device con
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (uint i = sg * 32u + lane; i < sets * BLOCK; i += 32u * NSG) {
       const uint at = block * sets * BLOCK + i;
-      threadgroup const float* p = part + i / BLOCK * SPLIT * BLOCK + i % BLOCK;
-      float v = p[0];
-      MSL_UNROLL
-      for (int j = 1; j < SPLIT; j++) v += p[j * BLOCK];
-      if (at < rows) y[at] = v;
+      if (at < rows) y[at] = joined<BLOCK, SPLIT>(part, i);
     }
   }
 }

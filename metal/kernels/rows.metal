@@ -148,3 +148,14 @@ MSL_FN void dot_pairs(device const uint* codes1, device const S* scales1, device
     }
   }
 }
+
+// joined is row i of a threadgroup, whose simdgroups left their parts of BLOCK rows
+// one after another, SPLIT of them the same rows.
+template <int BLOCK, int SPLIT>
+MSL_FN float joined(threadgroup const float* part, uint i) {
+  threadgroup const float* p = part + i / uint(BLOCK) * uint(SPLIT * BLOCK) + i % uint(BLOCK);
+  float v = p[0];
+  MSL_UNROLL
+  for (int j = 1; j < SPLIT; j++) v += p[j * BLOCK];
+  return v;
+}
