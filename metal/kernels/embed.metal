@@ -28,7 +28,7 @@ kernel void embed(
   const uint k = at.x * 16u;
   if (k >= p.cols) return;
   const int id = ids[at.y];
-  const bool known = id >= 0 && uint(id) < p.vocab;
+  const bool known = uint(id) < p.vocab;  // a negative one is not
   const uint row = uint(id) - p.first; // wraps where it lies before
   if (known ? row >= p.rows : p.first > 0u) return;
   float v[16];

@@ -76,7 +76,7 @@ KERNEL_MAX(32 * NSG) void experts_up(
     to = ulong(tg.z) * p.picks + tg.y;
     const int e = picks[to];
     weight = weights[to];
-    if (e < 0 || uint(e) >= p.experts) {
+    if (uint(e) >= p.experts) {  // a negative one too
       weight = nowhere();
     } else if (count > 0u) {
       const ulong c = (ulong(e) * rows + row) * row_words<BITS>(p.cols);
@@ -133,7 +133,7 @@ KERNEL_MAX(32 * NSG) void experts_down(
     if (k < p.picks) {
       const ulong from = ulong(tg.y) * p.picks + k;
       const int e = picks[from];
-      if (e >= 0 && uint(e) < p.experts) {
+      if (uint(e) < p.experts) {
         const ulong first = ulong(e) * p.rows + row;
         v = dot_block<KIND, BITS, GROUP, S, A, VALS, ROWS>(
             codes + first * row_words<BITS>(p.cols), scales + first * row_groups<GROUP>(p.cols),

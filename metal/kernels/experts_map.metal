@@ -111,7 +111,7 @@ KERNEL_MAX(32 * NSG) void experts_sum(
   for (uint k = 0; k < p.picks; k++) {
     const ulong from = ulong(at.y) * p.picks + k;
     const int e = picks[from];
-    sum += e >= 0 && uint(e) < p.experts ? parts[from * p.cols + at.x] : nowhere();
+    sum += uint(e) < p.experts ? parts[from * p.cols + at.x] : nowhere();
   }
   y[ulong(at.y) * p.cols + at.x] += sum;
 }

@@ -13,8 +13,9 @@ import (
 // sorted by expert; routed and shared in two formats.
 func expertsCases() []Case {
 	var all []Case
+	c := productConfig()
 	add := func(name string, routed, shared tensor.Format, run func(*Bench, *layer) error) {
-		all = append(all, Case{Name: fmt.Sprintf("experts/%v+%v/%s", routed, shared, name), Config: productConfig(), Run: func(b *Bench) error {
+		all = append(all, Case{Name: fmt.Sprintf("experts/%v+%v/%s", routed, shared, name), Config: c, Run: func(b *Bench) error {
 			l, err := b.layer(routed, shared)
 			if err != nil {
 				return err
@@ -36,6 +37,15 @@ func expertsCases() []Case {
 		return l.batches(b, decode(), batch(3))
 	})
 	add("nowhere", four, eight, func(b *Bench, l *layer) error { return l.nowhere(b) })
+	c = productConfig() // sizes that no tile and no block divides
+	c.HiddenSize, c.MoEIntermediateSize = 400, 80
+	add("ragged", tensor.PlainFormat(tensor.BF16), tensor.PlainFormat(tensor.F32), func(b *Bench, l *layer) error {
+		if err := l.batches(b, decode(), batch(40)); err != nil {
+			return err
+		}
+		defer busy()()
+		return l.batches(b, decode(), batch(3))
+	})
 	return all
 }
 
