@@ -210,7 +210,7 @@ func (l *linter) scope() {
 	for _, c := range l.chunks {
 		text := l.text[c.from:c.to]
 		head := afterTemplate(text)
-		first := reWord.FindString(head)
+		first := firstWord(head)
 		switch c.kind {
 		case function:
 			if first != "MSL_FN" {

@@ -50,6 +50,10 @@ func Parse(text string) (*Source, error) {
 		}
 		s.marks = append(s.marks, mark{m[1], file, n})
 	}
+	if at := unbalanced(s.text); at >= 0 {
+		s.fail(at, "a bracket that nothing closes or opens")
+		return s, Failure(s.errs)
+	}
 	s.cut()
 	for i := range s.chunks {
 		s.read(&s.chunks[i])
@@ -82,7 +86,7 @@ func (s *Source) cut() {
 		default:
 			end := s.declaration(i)
 			if end < 0 {
-				s.fail(i, "a bracket that nothing closes")
+				s.fail(i, "a declaration without an end")
 				return
 			}
 			s.chunks = append(s.chunks, chunk{from: i, to: end})
@@ -91,8 +95,8 @@ func (s *Source) cut() {
 	}
 }
 
-// declaration returns where the declaration that begins at i ends, -1 where a
-// bracket stays open.
+// declaration returns where the declaration that begins at i ends, -1 where it does
+// not.
 func (s *Source) declaration(i int) int {
 	from := i
 	initializer := false
@@ -106,9 +110,6 @@ func (s *Source) declaration(i int) int {
 		case '(', '[', '{':
 			open := s.text[i]
 			j := closing(s.text, i)
-			if j < 0 {
-				return -1
-			}
 			head := afterTemplate(s.text[from:i])
 			switch {
 			case open == '{' && !initializer && !reRecord.MatchString(head):
@@ -151,7 +152,7 @@ func (s *Source) read(c *chunk) {
 	}
 	text := s.text[c.from:c.to]
 	head := afterTemplate(text)
-	first := reWord.FindString(head)
+	first := firstWord(head)
 	switch {
 	case first == "INSTANTIATE_KERNEL":
 		c.kind = instance
@@ -181,6 +182,14 @@ func (s *Source) read(c *chunk) {
 			c.names = []string{strings.TrimSpace(reName.FindString(strings.TrimRight(head[:open], " \t\n")))}
 		}
 	}
+}
+
+// firstWord is the word that text begins with.
+func firstWord(text string) string {
+	if m := reWord.FindStringIndex(text); m != nil && m[0] == 0 {
+		return text[:m[1]]
+	}
+	return ""
 }
 
 func (s *Source) readInstance(c *chunk) {
@@ -243,7 +252,7 @@ func (s *Source) readKernel(c *chunk) {
 func templateNames(head string) []string {
 	var out []string
 	open := strings.IndexByte(head, '<')
-	if open < 0 {
+	if open < 0 || closing(head, open) < 0 {
 		return nil
 	}
 	for _, t := range split(head[open+1 : closing(head, open)]) {
@@ -272,6 +281,10 @@ func (s *Source) readRecord(c *chunk, head string) {
 				c.names = append(c.names, w)
 			}
 		}
+		return
+	}
+	if len(c.names) == 0 {
+		s.fail(c.from, "a struct without a name")
 		return
 	}
 	t := &Struct{Name: c.names[0], pos: c.from}

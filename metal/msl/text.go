@@ -95,6 +95,27 @@ func closing(s string, open int) int {
 	return -1
 }
 
+// unbalanced returns where a bracket of ( [ { stands that nothing closes or opens,
+// -1 where there is none.
+func unbalanced(s string) int {
+	var open []int
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '(', '[', '{':
+			open = append(open, i)
+		case ')', ']', '}':
+			if len(open) == 0 || pairs[s[open[len(open)-1]]] != s[i] {
+				return i
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) > 0 {
+		return open[0]
+	}
+	return -1
+}
+
 // split cuts at the commas that stand in no bracket.
 func split(s string) []string {
 	var out []string

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -80,17 +81,8 @@ func (t *task) do(a *answer, hang func()) error {
 	cases := suite.Cases()
 	runs := t.Runs
 	if t.Key == "" {
-		for mode, m := range modes {
-			p, err := suite.Program(cases, m)
-			if err == nil { // all at once, side by side
-				err = dev.Compile(context.Background(), p)
-			}
-			if err != nil {
-				return err
-			}
-			for _, c := range cases {
-				runs = append(runs, caseRun{Mode: mode, Name: c.Name})
-			}
+		if runs, err = everything(dev, cases); err != nil {
+			return err
 		}
 	}
 	for _, r := range runs {
@@ -122,14 +114,28 @@ func (t *task) do(a *answer, hang func()) error {
 		}
 		if t.Key == "" {
 			r.Seconds = (processorTime() - start).Seconds()
-			for u := range dev.uses {
-				r.Uses = append(r.Uses, u)
-			}
-			slices.Sort(r.Uses)
+			r.Uses = slices.Sorted(maps.Keys(dev.uses))
 		}
 		a.Runs = append(a.Runs, r)
 	}
 	return nil
+}
+
+// everything is all cases in all modes, their kernels compiled side by side.
+func everything(dev *device, cases []suite.Case) (runs []caseRun, err error) {
+	for mode, m := range modes {
+		p, err := suite.Program(cases, m)
+		if err != nil {
+			return nil, err
+		}
+		if err := dev.Compile(context.Background(), p); err != nil {
+			return nil, err
+		}
+		for _, c := range cases {
+			runs = append(runs, caseRun{Mode: mode, Name: c.Name})
+		}
+	}
+	return runs, nil
 }
 
 // processorTime is what this process has computed for, not the compilers that it
