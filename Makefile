@@ -23,6 +23,7 @@ help:
 	@echo "make test    build, then: go test \$$(ARGS) ./..."
 	@echo "make race    the tests of parallel code under the race detector"
 	@echo "make test-arm64  the CPU engine's tests as arm64 code, emulated on other machines"
+	@echo "make emu     the Metal engine on an emulated device: all variants, all activations"
 	@echo "make msl-check  the Metal kernels held to the dialect and to Metal's address spaces, by clang"
 	@echo "make mutate  takes each check out of the Metal kernels and wants the tests to notice (an hour)"
 	@echo "make interop  build, then hold bundles against MLX and mlx-lm (pip, 1 GB, once)"
@@ -57,6 +58,10 @@ test-arm64: tools
 
 msl-check:
 	@clang=$$(setup/clang.sh) && CLANG=$$clang ASSAY_NEEDS_CLANG=1 go test $(ARGS) ./metal/msl
+
+# All variants and activations, and the perturbed build: half an hour.
+emu: setup
+	ASSAY_EMU=all go test -timeout 120m -v -run 'ReferenceModel|Perturbed|ForcedChoices' $(ARGS) ./metal
 
 mutate: setup
 	go run ./metal/mutate -record metal/mutate/record.txt $(ARGS)
