@@ -102,7 +102,7 @@ func TestFinds(t *testing.T) {
 	folder := t.TempDir()
 	for key, want := range map[string]string{
 		"": "",
-		"barrier arith.metal group_sum#1: threadgroup_barrier(mem_flags::mem_threadgroup)": "arith.metal:29",
+		"barrier arith.metal group_sum#1: threadgroup_barrier(mem_flags::mem_threadgroup)": "threadgroup memory",
 		"use latents: reads q_weight": "at q_weight, whose byte",
 	} {
 		task := task{Folder: folder, Key: key, Runs: runs}
