@@ -15,7 +15,7 @@ ARGS :=
 
 export CGO_ENABLED := 1
 
-.PHONY: help build sweep test race test-arm64 msl-check mutate interop interop-torch lint clean setup tools
+.PHONY: help build sweep test race test-arm64 msl-check emu mutate interop interop-torch lint clean setup tools
 
 help:
 	@echo "make build   set up once (tokenizer library, chart library) and build bin/assay"
