@@ -89,15 +89,16 @@ MSL_FN uint magnitude(float x) { return as_type<uint>(x) & 0x7fffffffu; }
 // What a block that holds an infinity or a NaN becomes.
 MSL_FN float not_a_number() { return as_type<float>(0x7fc00000u); }
 
-// x rounded to FP8 E4M3, nearest, ties to even; |x| is at most 448. Under 2^-6
-// the unit is 2^-9, elsewhere the fourth bit of the significand.
+// x rounded to FP8 E4M3, nearest, ties to even; |x| is under 464, half a unit
+// beyond the greatest. Under 2^-6 the unit is 2^-9, elsewhere the fourth bit of the
+// significand.
 MSL_FN float round_e4m3(float x) {
   const uint bits = as_type<uint>(x);
   const float coarse = as_type<float>((bits + 0x7ffffu + ((bits >> 20) & 1u)) & 0xfff00000u);
   return fabs(x) < 0.015625f ? rint(x * 512.0f) * 0.001953125f : coarse;
 }
 
-// x rounded to FP4 E2M1, nearest, ties to the even code; |x| is at most 6.
+// x rounded to FP4 E2M1, nearest, ties to the even code; |x| is under 7.
 MSL_FN float round_e2m1(float x) {
   const float a = fabs(x);
   const float unit = a < 2.0f ? 0.5f : a < 4.0f ? 1.0f : 2.0f;
@@ -106,14 +107,15 @@ MSL_FN float round_e2m1(float x) {
 }
 
 // A block of 64 channels through FP8 E4M3 with a power-of-two scale, two of them
-// in each lane: s = 2^ceil(log2(max(max|v|, 1e-4)/448)), v = s*E4M3(v/s).
+// in each lane: s = 2^ceil(log2(max(max|v|, 1e-4)/448)), v = s*E4M3(v/s). v/s can
+// exceed 448 by the roundings of s alone, which is under half a unit.
 MSL_FN float2 round_fp8(float2 v) {
   const uint top = simd_max(max(magnitude(v.x), magnitude(v.y)));
   if (top >= 0x7f800000u) return float2(not_a_number());
   const uint e = scale_exponent(max(as_type<float>(top), 1e-4f), 1.0f / 448.0f);
   const float s = power(e);
   const float r = inverse_power(e);
-  return float2(s * round_e4m3(clamp(v.x * r, -448.0f, 448.0f)), s * round_e4m3(clamp(v.y * r, -448.0f, 448.0f)));
+  return float2(s * round_e4m3(v.x * r), s * round_e4m3(v.y * r));
 }
 
 // The Hadamard transform of 32*VL values in Sylvester's order, times factor.
@@ -145,7 +147,8 @@ MSL_FN void hadamard(thread float* v, uint lane, float factor) {
 }
 
 // Values laid out as hadamard's through FP4 E2M1 in blocks of 32 with a
-// power-of-two scale: s = 2^ceil(log2(max(max|v|, 6*2^-126)/6)), v = s*E2M1(v/s).
+// power-of-two scale: s = 2^ceil(log2(max(max|v|, 6*2^-126)/6)), v = s*E2M1(v/s),
+// which may exceed 6 as round_fp8's may 448.
 template <int VL>
 MSL_FN void round_fp4(thread float* v) {
   uint top = 0u;
@@ -153,12 +156,9 @@ MSL_FN void round_fp4(thread float* v) {
   for (int i = 0; i < VL; i++) top = max(top, magnitude(v[i]));
   MSL_UNROLL
   for (uint m = 1; m < 32u / uint(VL); m *= 2u) top = max(top, simd_shuffle_xor(top, ushort(m)));
-  const uint e = scale_exponent(max(as_type<float>(min(top, 0x7f7fffffu)), 7.052966e-38f), 1.0f / 6.0f);
+  const uint e = scale_exponent(max(as_type<float>(top), 7.052966e-38f), 1.0f / 6.0f);
   const float s = power(e);
   const float r = inverse_power(e);
   MSL_UNROLL
-  for (int i = 0; i < VL; i++) {
-    const float rounded = s * round_e2m1(clamp(v[i] * r, -6.0f, 6.0f));
-    v[i] = top >= 0x7f800000u ? not_a_number() : rounded;
-  }
+  for (int i = 0; i < VL; i++) v[i] = top >= 0x7f800000u ? not_a_number() : s * round_e2m1(v[i] * r);
 }

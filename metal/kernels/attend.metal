@@ -117,8 +117,8 @@ MSL_FN void query_row(device const float* q, bool there, device const float* cos
   }
 }
 
-// A thread's part of a tile of eight keys from key k0 on, four channels at a time;
-// a key that is not there is zeros.
+// A thread's part of a tile of eight keys from key k0 on, four channels at a time,
+// and perhaps of keys behind it; one that is not there is zeros.
 template <typename A, int D, int THREADS, int PER>
 MSL_FN void fetch_tile(thread const Keys<A>& keys, uint k0, uint tid, thread float4* out) {
   enum { FOURS = D / 4 };
@@ -127,7 +127,7 @@ MSL_FN void fetch_tile(thread const Keys<A>& keys, uint k0, uint tid, thread flo
     const uint at = tid + uint(j) * THREADS;
     const uint i = k0 + at / FOURS;
     out[j] = float4(0.0f);
-    if (at < 8u * FOURS && i < keys.count) out[j] = key_four<A, D>(keys, key_place(keys, i), 4u * (at % FOURS));
+    if (i < keys.count) out[j] = key_four<A, D>(keys, key_place(keys, i), 4u * (at % FOURS));
   }
 }
 
@@ -221,7 +221,7 @@ KERNEL_MAX(32 * QS * HB) void attend_rows(
   for (uint b = 0; b < HB; b++) {
     for (uint r = sg; r < 8u; r += NSG) {
       const uint head = head0 + 8u * b + r;
-      query_row<D>(q + (t * p.heads + min(head, p.heads - 1u)) * D, head < p.heads, turn_cos, turn_sin, p.half_rope, p.norm_eps,
+      query_row<D>(q + (t * p.heads + head) * D, head < p.heads, turn_cos, turn_sin, p.half_rope, p.norm_eps,
                    tile + r * LD, lane);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);

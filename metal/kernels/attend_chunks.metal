@@ -133,7 +133,7 @@ KERNEL_MAX(256) void attend_chunks(
   MSL_UNROLL
   for (int k = 0; k < 4; k++) place[k] = key_place(keys, min(from + 4u * sg + uint(k), to - 1u));
   fetch_keys<A, D>(keys, place, 0u, lane, ahead);
-  query_row<D>(q + ulong(min(head, p.heads - 1u)) * D, head < p.heads, cosines + ulong(p.first) * p.half_rope,
+  query_row<D>(q + ulong(head) * D, head < p.heads, cosines + ulong(p.first) * p.half_rope,
                sines + ulong(p.first) * p.half_rope, p.half_rope, p.norm_eps, query + sg * D, lane);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -165,7 +165,7 @@ KERNEL_MAX(256) void attend_chunks(
     const bool seen = k0 + lane < to;
     const float s = seen ? scores[32u * sg + lane] * p.scale : -3.0e38f;
     const float higher = max(top, simd_max(s));
-    const float factor = higher > top ? precise::exp(top - higher) : 1.0f;
+    const float factor = precise::exp(top - higher);
     top = higher;
     const float e = seen ? precise::exp(s - top) : 0.0f;
     sum = sum * factor + simd_sum(e);

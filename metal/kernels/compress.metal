@@ -91,10 +91,9 @@ MSL_FN float pool_channel(thread const PoolRows& rows, device const float* value
     pool_values(rows, values, ring_values, i, c, v);
     MSL_UNROLL
     for (int k = 0; k < 8; k++) {
-      const bool there = i + uint(k) < rows.count;
-      const float e = there ? precise::exp(g[k] - top) : 0.0f;
+      const float e = i + uint(k) < rows.count ? precise::exp(g[k] - top) : 0.0f;
       sum += e;
-      acc = there ? fma(e, v[k], acc) : acc;
+      acc = fma(e, v[k], acc);
     }
   }
   return acc / sum;
@@ -149,8 +148,10 @@ KERNEL_MAX(32 * NSG) void compress_pool(
   for (uint at = 64u * sg; at < D; at += 64u * NSG) {  // a simdgroup's lanes hold a block of FP8
     const uint c = at + 2u * lane;
     float2 v = float2(0.0f);
-    if (c < D) v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);
-    if (c >= plain && c < D) v = turn(v, cosines[angle + (c - plain) / 2u], sines[angle + (c - plain) / 2u]);
+    if (c < D) {
+      v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);
+      if (c >= plain) v = turn(v, cosines[angle + (c - plain) / 2u], sines[angle + (c - plain) / 2u]);
+    }
     if (ROUND == 1 && at < plain) v = round_fp8(v);
     if (c < D && ROUND == 2) {
       row[c] = v.x;

@@ -50,10 +50,9 @@ KERNEL_MAX(256) void latents(
   for (uint block = 64u * sg; block < n; block += 512u) {
     const uint c = block + 2u * lane;
     float2 v = float2(0.0f);
-    if (c < n) v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);
-    if (c >= plain && c < n) {
-      const ulong i = angle + (c - plain) / 2u;
-      v = turn(v, cosines[i], sines[i]);
+    if (c < n) {
+      v = float2(row[c] * r * weight[c], row[c + 1u] * r * weight[c + 1u]);
+      if (c >= plain) v = turn(v, cosines[angle + (c - plain) / 2u], sines[angle + (c - plain) / 2u]);
     }
     if (SIM != 0 && key && block < plain) v = round_fp8(v);
     if (c < n) {

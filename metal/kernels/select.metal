@@ -106,7 +106,7 @@ KERNEL_MAX(32 * NSG) void select_scores(
       threadgroup float* rows = tile + sg % 4u * (8u * LD);
       for (uint r = 0; r < 8u; r++) {
         const uint head = 8u * sg + r;
-        index_row<D, SIM>(q + (t * p.heads + min(head, p.heads - 1u)) * D, head < p.heads, cosines + angle, sines + angle, p.half_rope,
+        index_row<D, SIM>(q + (t * p.heads + head) * D, head < p.heads, cosines + angle, sines + angle, p.half_rope,
                           p.hadamard, rows + r * LD, lane);
       }
       MSL_UNROLL

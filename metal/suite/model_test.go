@@ -34,7 +34,7 @@ var builds = []build{
 
 // modelCases are the cases of the operations that are no matrix products.
 func modelCases() []Case {
-	return slices.Concat(hyperCases(), exampleCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases(), nonFiniteCases())
+	return slices.Concat(hyperCases(), exampleCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases(), nonFiniteCases(), roundingCases())
 }
 
 func TestModel(t *testing.T) {

@@ -30,7 +30,7 @@ type operation struct {
 // so is Metal's, and a row in which the twin has only finite numbers has none else
 // on Metal. Which of NaN and the infinities it is may differ.
 func nonFiniteCases() []Case {
-	var all []Case
+	all := []Case{{"nonfinite/attend/sink", modelConfig(), infiniteSink}}
 	for _, x := range slices.Concat(hyperOperations(), attentionOperations()) {
 		for i, in := range x.operands {
 			if !in.in {
@@ -40,6 +40,27 @@ func nonFiniteCases() []Case {
 		}
 	}
 	return all
+}
+
+// infiniteSink wants an infinite sink to show in its head, in both ways of
+// attention: what it divides by is not a number.
+func infiniteSink(b *Bench) error {
+	for _, tokens := range []int{1, 3} {
+		s := attendShape{heads{4, 80, 16, 8}, 0, 0, 9, tokens, tokens == 1}
+		x, err := newAttendInputs(b, s)
+		if err != nil {
+			return err
+		}
+		x.sinks[2] = float32(math.Inf(1))
+		if x.Sinks, err = b.Vector(x.sinks); err != nil {
+			return err
+		}
+		x.run(b, s)
+		if err := b.shows(operand{name: "o", rows: tokens * s.n, width: s.dim}, x.Out, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func hyperOperations() []operation {

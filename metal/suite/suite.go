@@ -26,7 +26,7 @@ type Case struct {
 
 // Cases are all comparisons.
 func Cases() []Case {
-	return slices.Concat(ProductCases(), hyperCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases(), nonFiniteCases())
+	return slices.Concat(ProductCases(), hyperCases(), latentsCases(), attendCases(), compressCases(), selectCases(), routeCases(), nonFiniteCases(), roundingCases())
 }
 
 // Bench is what a case runs on: the operations of both engines for one config.
