@@ -116,7 +116,6 @@ KERNEL_MAX(256) void attend_chunks(
     uint tid [[thread_index_in_threadgroup]],
     uint sg [[simdgroup_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]]) {
-  enum { V4 = (D + 127) / 128 };
   TG_ARRAY(float, query, 8 * D);
   TG_ARRAY(float, scores, 8 * 32);  // [head, key]
   TG_ARRAY(float, probs, 32 * 8);   // [key, head]
@@ -148,9 +147,9 @@ KERNEL_MAX(256) void attend_chunks(
     MSL_UNROLL
     for (int i = 0; i < 32; i++) products[i] = 0.0f;
     float4 rest[8];
-    if (V4 > 2) fetch_keys<A, D>(keys, place, 2u, lane, rest);
+    fetch_keys<A, D>(keys, place, 2u, lane, rest);
     multiply_keys<D>(query, 0u, lane, ahead, products);
-    if (V4 > 2) multiply_keys<D>(query, 2u, lane, rest, products);
+    multiply_keys<D>(query, 2u, lane, rest, products);
     scores[lane / 4u * 32u + 4u * sg + lane % 4u] = shared_sum(products, lane);  // of head lane/4, key lane%4
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (lane == 0) {

@@ -217,7 +217,7 @@ KERNEL_MAX(32 * NSG) void select_top(
   uint take = p.topk;  // then how many of those that equal the last
   const uint last = find_order<NSG>(row, visible, take, bins, found, tid, sg, lane);
   const uint each = (visible + NSG - 1) / NSG;
-  const uint from = min(sg * each, visible);
+  const uint from = sg * each;
   const uint to = min(from + each, visible);
   uint above = 0u;
   uint equal = 0u;

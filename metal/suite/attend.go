@@ -33,6 +33,7 @@ func attendCases() []Case {
 		{ref, 0, 0, 130, 3, false}, {ref, 4, 64, 300, 2, false}, {ref, 128, 0, 500, 2, false}, {ref, 4, 64, 320, 1, true}, {ref, 128, 0, 400, 1, true},
 		{ref, 8, 0, 9000, 1, true}, {flash, 4, 512, 2100, 1, true}, {flash, 4, 512, 600, 1, false}, {flash, 128, 0, 1000, 1, true},
 		{heads{1, 16, 2, 3}, 2, 0, 5, 4, false}, {heads{9, 32, 32, 5}, 3, 0, 11, 1, true}, {heads{20, 48, 16, 33}, 4, 7, 40, 3, false}, {heads{33, 288, 64, 9}, 0, 0, 4, 2, false},
+		{heads{1, 16, 2, 3}, 4, 1100, 5000, 1, true}, // chunks of 64 keys, the last with less than a tile
 	}
 	var all []Case
 	for _, s := range shapes {

@@ -33,6 +33,13 @@ func hyperCases() []Case {
 			Case{"hyperout/" + name, &c, func(b *Bench) error { return hyperOut(b, s) }},
 			Case{"headin/" + name, &c, func(b *Bench) error { return headIn(b, s) }})
 	}
+	// Few iterations, and mixes of which no exponential is a float32.
+	for _, iterations := range []int{1, 2} {
+		s := hyperShape{4, 32, 5, false}
+		c := *modelConfig()
+		c.HCMult, c.HiddenSize, c.HCSinkhornIters = s.n, s.d, iterations
+		all = append(all, Case{fmt.Sprintf("hyperin/iterations=%d", iterations), &c, func(b *Bench) error { return hyperIn(b, s) }})
+	}
 	return all
 }
 
@@ -51,9 +58,13 @@ type hyperInputs struct {
 }
 
 func newHyperInputs(b *Bench, s hyperShape, rows int) (*hyperInputs, error) {
+	far := 0.5
+	if b.Config.HCSinkhornIters == 1 {
+		far = 100
+	}
 	h := &hyperInputs{
 		x: b.dyadic(s.tokens*s.n*s.d, 16, 1./8), fn: b.dyadic(rows*s.n*s.d, 8, 1./64),
-		base: b.normal(rows, 0.5), norm: b.normal(s.d, 1), scale: [3]float32{0.5, 1, 2},
+		base: b.normal(rows, far), norm: b.normal(s.d, 1), scale: [3]float32{0.5, 1, 2},
 	}
 	var err1, err2, err3 error
 	h.X, err1 = b.Floats(h.x)
@@ -141,7 +152,7 @@ func hyperIn(b *Bench, s hyperShape) error {
 		for j := range s.n {
 			mbound = append(mbound, 2*logisticOff(off[s.n+j]))
 		}
-		comb := combOff(m[2*s.n:], off[2*s.n:], s.n)
+		comb := combOff(m[2*s.n:], off[2*s.n:], s.n, b.Config.HCSinkhornIters)
 		mbound = append(mbound, slices.Repeat([]float64{comb}, s.n*s.n)...)
 	}
 	return errors.Join(b.Same("u", uu, func(i int) float64 { return ubound[i] }), b.Same("mix", mix, func(i int) float64 { return mbound[i] }))
@@ -153,9 +164,15 @@ func hyperIn(b *Bench, s hyperShape) error {
 // entries of the first softmax are. Those differ by their mixes, twice since the
 // greatest is subtracted, the rounding of that, e^x, a quotient and a sum. The twin
 // rounds four entries in each of 39 divisions, Metal's factors only in the last
-// products; the last division adds what a sum of n has.
-func combOff(m, off []float64, n int) float64 {
+// products; the last division adds what a sum of n has. After few iterations sums
+// are not 1, but then each of the divisions, 2·iterations - 1 of them, only doubles
+// what an element is off by, and adds a sum's roundings on both sides.
+func combOff(m, off []float64, n, iterations int) float64 {
 	entry := 2*slices.Max(off) + 2*u*(slices.Max(m)-slices.Min(m)) + expMetal + u + 4*u
+	if iterations < 3 {
+		grown := math.Exp2(float64(2*iterations - 1))
+		return grown*entry + grown*2*float64(n+2)*u
+	}
 	return 4*entry + float64(4*39+n+2)*u + float64(n+4)*u
 }
 

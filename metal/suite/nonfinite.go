@@ -30,7 +30,7 @@ type operation struct {
 // so is Metal's, and a row in which the twin has only finite numbers has none else
 // on Metal. Which of NaN and the infinities it is may differ.
 func nonFiniteCases() []Case {
-	all := []Case{{"nonfinite/attend/sink", modelConfig(), infiniteSink}}
+	all := []Case{{"nonfinite/attend/sink", modelConfig(), infiniteSink}, {"nonfinite/select/scores", modelConfig(), badScores}}
 	for _, x := range slices.Concat(hyperOperations(), attentionOperations()) {
 		for i, in := range x.operands {
 			if !in.in {
@@ -61,6 +61,43 @@ func infiniteSink(b *Bench) error {
 		}
 	}
 	return nil
+}
+
+// badScores wants blocks of infinite score and blocks of none that is a number to
+// tie, and the lowest of them to be picked: a weight makes the products with some
+// keys infinite, others hold a NaN.
+func badScores(b *Bench) error {
+	c := b.Config
+	const tokens, blocks = 2, 13
+	d, n := c.IndexHeadDim, c.IndexNHeads
+	q, w, keys := make([]float32, tokens*n*d), make([]float32, tokens*n), make([]float32, blocks*d)
+	for t := range tokens {
+		q[t*n*d], w[t*n] = 1, 3e38
+	}
+	for i := range blocks {
+		switch {
+		case i == 2 || i == 5 || i == 6:
+			keys[i*d] = 4096
+		case i == 4 || i > 8:
+			keys[i*d] = float32(math.NaN())
+		}
+	}
+	qp, err1 := b.Floats(q)
+	wp, err2 := b.Floats(w)
+	entries, err3 := b.Cached(keys)
+	rope, err4 := b.Rope(dsv4.OverlapRatio, 60)
+	picks, err5 := b.Ints(slices.Repeat([]int32{-7}, tokens*c.IndexTopK))
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return err
+	}
+	for o, side := range map[dsv4.Ops]func(Pair) dsv4.Array{
+		b.Metal: func(p Pair) dsv4.Array { return p.Metal }, b.CPU: func(p Pair) dsv4.Array { return p.CPU },
+	} {
+		batch := spans{{blocks*dsv4.OverlapRatio - 1, tokens}}.batch(false)
+		batch.Spans[0].State = &dsv4.LayerState{Index: &dsv4.Pool{Entries: side(entries)}}
+		o.Select(batch, b.side(o, rope), side(qp), side(wp), side(picks))
+	}
+	return b.SameInts("picks", picks)
 }
 
 func hyperOperations() []operation {
