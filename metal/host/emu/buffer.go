@@ -26,8 +26,12 @@ func (d *Device) NewBuffer(n int64) (host.Buffer, error) {
 	if err := d.reserve(n); err != nil {
 		return nil, err
 	}
+	kind := unix.MAP_PRIVATE
+	if d.opt.Checked { // each argument sees the buffer at an address of its own
+		kind = unix.MAP_SHARED
+	}
 	pages := (n + host.PageSize - 1) / host.PageSize * host.PageSize
-	whole, err := unix.Mmap(-1, 0, int(pages+2*guard+host.PageSize), unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	whole, err := unix.Mmap(-1, 0, int(pages+2*guard+host.PageSize), unix.PROT_NONE, unix.MAP_ANON|kind|unix.MAP_NORESERVE)
 	at := int64(guard)
 	if err == nil {
 		at += int64(-uintptr(unsafe.Pointer(unsafe.SliceData(whole))) % host.PageSize)
@@ -58,7 +62,7 @@ func (d *Device) Map(data []byte) (host.Buffer, error) {
 
 func (d *Device) newBuffer(data, whole []byte, mapped bool) (host.Buffer, error) {
 	b := &Buffer{dev: d, data: data, whole: whole, mapped: mapped}
-	b.handle = call(d.rt.memory, uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)))
+	b.handle = call(d.rt.memory, uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)), uintptr(boolInt(d.opt.Checked && !mapped)))
 	if b.handle == 0 {
 		b.Free()
 		return nil, fmt.Errorf("emu: no memory for a buffer of %d bytes", len(data))

@@ -56,6 +56,14 @@ func TestUndeclared(t *testing.T) {
 	if err := d.Submit([]host.Dispatch{s}); err != nil {
 		t.Error(err)
 	}
+	// What another argument may touch is not this one's, though it is the same memory.
+	one := poisoned(t, d, 3*n)
+	s = scale(one, one, n, 1, 0)
+	s.Args[0].Uses = []host.Use{{At: 0, Len: 256, Access: host.Read}}
+	s.Args[1].At, s.Args[1].Uses = 512, []host.Use{{At: 256, Len: 768, Access: host.ReadWrite}}
+	if err := d.Submit([]host.Dispatch{s}); err == nil || !strings.Contains(err.Error(), "at x, whose byte 256 that is; the dispatch declares to read [0, 256)") {
+		t.Errorf("error %v of an argument that reads what another declares", err)
+	}
 	ignoring := tiny(t, Options{Checked: true, Ignore: []Ignored{{"scale", "y", host.Write}}})
 	x, y = floats(t, ignoring, make([]float32, n)...), poisoned(t, ignoring, n)
 	if err := ignoring.Submit([]host.Dispatch{scale(x, y, n, 1, 0)}); err == nil || !strings.Contains(err.Error(), "declares to write nothing") {

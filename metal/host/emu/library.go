@@ -167,7 +167,4 @@ type hostArg struct {
 	memory uintptr
 }
 
-type hostUse struct {
-	memory           uintptr
-	from, to, access uint64
-}
+type hostUse struct{ arg, from, to, access uint64 }

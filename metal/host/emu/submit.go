@@ -103,7 +103,7 @@ func (d *Device) add(job uintptr, s *host.Dispatch) error {
 				}
 			}
 			if u.Access != 0 {
-				uses = append(uses, hostUse{b.handle, uint64(u.At), uint64(u.At + u.Len), uint64(u.Access)})
+				uses = append(uses, hostUse{uint64(i), uint64(u.At), uint64(u.At + u.Len), uint64(u.Access)})
 			}
 		}
 	}

@@ -21,10 +21,14 @@ struct Shadow {
 };
 static_assert(sizeof(Shadow) == 32, "a shadow has 32 bytes");
 
-// Memory is a device buffer.
+// Memory is a device buffer. Arguments of a checked dispatch that lie in the same
+// one see it at addresses of their own, so that an access is known to be by one of
+// them, and can be held to what that one declares.
 struct Memory {
   char* base;
   uint64_t len;
+  bool shared;            // it can be seen at other addresses
+  char* alias[kMaxArgs];  // those, made when a dispatch first needs them
   Shadow* shadow;     // of each byte, made when a checked kernel first may write it
   uint32_t* counted;  // of each byte the last threadgroup that read it; null: not counted
   uint64_t reads;     // bytes read, each once by a threadgroup
@@ -33,7 +37,7 @@ struct Memory {
 struct Use { uint64_t from, to; uint32_t access; };  // access: 1 read, 2 write
 struct Span { uint64_t from, to; };
 
-struct Bound {  // one buffer of a dispatch, or an argument's bytes
+struct Bound {  // one argument of a dispatch; or all in one buffer, where they have no addresses of their own
   char* lo;
   uint64_t len;
   Memory* memory;  // null: bytes

@@ -44,12 +44,40 @@ int64_t msl_describe(const KernelInfo* k, char* out, uint64_t room) {
 int64_t msl_checked(void) { return checked; }
 
 // --- device memory ------------------------------------------------------------
-Memory* msl_memory(void* base, uint64_t len) {
+constexpr size_t kPage = 16 * 1024, kGuard = 4 * kPage;
+
+static size_t pages(uint64_t len) { return (len + kPage - 1) / kPage * kPage; }
+
+// Memory is shared where it is pages of a MAP_SHARED mapping.
+Memory* msl_memory(void* base, uint64_t len, int64_t shared) {
   Memory* m = static_cast<Memory*>(calloc(1, sizeof(Memory)));
-  if (m) m->base = static_cast<char*>(base), m->len = len;
+  if (m) m->base = static_cast<char*>(base), m->len = len, m->shared = shared != 0;
   return m;
 }
+
+// The n-th address of memory, between guards; the first is its own. Null where
+// there is no room.
+static char* address(Memory* m, uint32_t n) {
+  if (n == 0) return m->base;
+  if (!m->alias[n]) {
+    const size_t len = pages(m->len);
+    char* room = static_cast<char*>(mmap(nullptr, len + 2 * kGuard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (room == MAP_FAILED) return nullptr;
+    // Of an old size of 0, mremap makes the same pages appear once more.
+    void* p = mremap(m->base, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED, room + kGuard);
+    if (p == MAP_FAILED) {
+      munmap(room, len + 2 * kGuard);
+      return nullptr;
+    }
+    m->alias[n] = static_cast<char*>(p);
+  }
+  return m->alias[n];
+}
+
 void msl_memory_free(Memory* m) {
+  for (char* a : m->alias) {
+    if (a) munmap(a - kGuard, pages(m->len) + 2 * kGuard);
+  }
   if (m->shadow) munmap(m->shadow, m->len * sizeof(Shadow));
   if (m->counted) munmap(m->counted, m->len * sizeof(uint32_t));
   free(m);
@@ -90,33 +118,44 @@ Job* msl_job(uint32_t seed, int64_t perturb) {
   return j;
 }
 
-struct HostArg { void* p; uint64_t len; Memory* memory; };        // memory null: bytes to copy
-struct HostUse { Memory* memory; uint64_t from, to, access; };
+struct HostArg { void* p; uint64_t len; Memory* memory; };  // memory null: bytes to copy
+struct HostUse { uint64_t arg, from, to, access; };
 
-static void bind(Dispatch* d, const HostArg* args, int64_t nargs, const HostUse* uses, int64_t nuses) {
+// Arguments before i that are in the same memory.
+static uint32_t before(const HostArg* args, int64_t i) {
+  uint32_t n = 0;
+  for (int64_t k = 0; k < i; k++) n += args[k].memory == args[i].memory;
+  return n;
+}
+
+// Binds arguments. Uses are by argument, in order. False where there is no room.
+static bool bind_all(Dispatch* d, const HostArg* args, int64_t nargs, const HostUse* uses, int64_t nuses) {
   char* next = d->bytes;
+  Use* use = d->uses;
   for (int64_t i = 0; i < nargs; i++) {
     const HostArg& a = args[i];
     if (!a.memory) {
-      char* copy = next;
+      memcpy(next, a.p, a.len);
+      d->buf[i] = next;
+      d->bound[d->nbound++] = {next, a.len, nullptr, nullptr, 0, uint32_t(i), {}, {}};
       next += (a.len + 63) / 64 * 64;
-      memcpy(copy, a.p, a.len);
-      d->buf[i] = copy;
-      d->bound[d->nbound++] = {copy, a.len, nullptr, nullptr, 0, uint32_t(i), {}, {}};
       continue;
     }
-    d->buf[i] = a.p;
-    bool seen = false;
-    for (uint32_t k = 0; k < d->nbound; k++) seen |= d->bound[k].memory == a.memory;
-    if (seen) continue;
-    Bound b = {a.memory->base, a.memory->len, a.memory, nullptr, 0, uint32_t(i), {}, {}};
-    b.uses = d->uses;
+    const uint32_t n = before(args, i);
+    const bool own = checked && a.memory->shared;
+    char* base = address(a.memory, own ? n : 0);
+    if (!base) return false;
+    d->buf[i] = base + (static_cast<char*>(a.p) - a.memory->base);
+    if (!own && n > 0) continue;
+    Bound b = {base, a.memory->len, a.memory, use, 0, uint32_t(i), {}, {}};
     for (int64_t u = 0; u < nuses; u++) {
-      if (uses[u].memory == a.memory) d->uses[b.nuses++] = {uses[u].from, uses[u].to, uint32_t(uses[u].access)};
+      const uint64_t of = uses[u].arg;
+      if (of == uint64_t(i) || (!own && args[of].memory == a.memory)) use[b.nuses++] = {uses[u].from, uses[u].to, uint32_t(uses[u].access)};
     }
-    d->uses += b.nuses;
+    use += b.nuses;
     d->bound[d->nbound++] = b;
   }
+  return true;
 }
 
 static uint64_t gcd(uint64_t a, uint64_t b) {
@@ -157,8 +196,7 @@ int64_t msl_add(Job* j, const KernelInfo* k, const char* label, const uint32_t* 
   }
   d->bytes = bytes;
   d->uses = u;
-  bind(d, args, nargs, uses, nuses);
-  d->uses = u;
+  if (!bind_all(d, args, nargs, uses, nuses)) return 0;
   Dl_info info;
   if (dladdr(reinterpret_cast<const void*>(k), &info) && info.dli_fname) {
     d->base = reinterpret_cast<uintptr_t>(info.dli_fbase);

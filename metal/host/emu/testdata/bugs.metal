@@ -184,3 +184,8 @@ kernel void ok_thread_array(device const float* in [[buffer(0)]], device float* 
   for (uint i = 0; i < 4; i++) v[i] = in[tid];
   out[tid] = nth(v, 2u + uint(in[0]));
 }
+kernel void bug_vector_undeclared(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
+                                  uint tid [[thread_index_in_threadgroup]]) {
+  const float4 v = *reinterpret_cast<device const float4*>(in + 4u * tid);  // FOUND whose byte 256 that is
+  out[tid] = v.x + v.w;
+}
