@@ -31,6 +31,9 @@ type engineOptions struct {
 	kernels     string
 }
 
+// cpuEngine is the CPU engine as it is by default.
+var cpuEngine = engineOptions{name: "cpu", activations: "f32"}
+
 // flags declares them.
 func (o *engineOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.name, "engine", "auto", strings.Join(engines, ", ")+": what runs the model; see assay engines")

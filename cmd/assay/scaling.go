@@ -59,7 +59,7 @@ of that folder instead and says what one of the whole model would take.`,
 			return runScaling(c, o)
 		},
 	}
-	o.run.engine = engineOptions{name: "cpu", activations: "f32"}
+	o.run.engine = cpuEngine
 	f := c.Flags()
 	f.StringSliceVar(&o.axes, "axis", nil, "axes to measure: "+strings.Join(scaling.AxisNames(), ", ")+" (default: all)")
 	f.IntVar(&o.repetitions, "repetitions", 3, "measurements of each point; with --model 1 where it is left out")

@@ -19,7 +19,7 @@ func TestScaling(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "record.json")
 	g := scaling.Grid{Window: 32, Base: scaling.Setup{Windows: 1, Variants: 2, Layers: 8, Experts: 32, Threads: 2},
 		Windows: []int{1, 2}, Variants: []int{2, 3}, Layers: []int{2, 4}, Experts: []int{8, 32}, Threads: []int{1, 2}}
-	o := &scalingOptions{run: runOptions{corpus: "heldout"}, repetitions: 1, out: out, grid: &g}
+	o := &scalingOptions{run: runOptions{corpus: "heldout", engine: cpuEngine}, repetitions: 1, out: out, grid: &g}
 	c := scalingCommand()
 	var printed bytes.Buffer
 	c.SetOut(&printed)
