@@ -4,7 +4,12 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"runtime"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"assay/engine/cpu/kernel"
 )
@@ -237,4 +242,63 @@ func pool64(rows []int64, v, g []float32, c int) (want, bound float64) {
 	}
 	eta := 2*(u*(top-least)+expError) + float64(2*len(rows)+1)*u
 	return acc / sum, eta * size / sum
+}
+
+// TestAttendStaysInside: where a head's channels leave one beside whole blocks of
+// rows, a key that ends at unreadable memory is read to its end and no further.
+func TestAttendStaysInside(t *testing.T) {
+	for _, set := range vectorSets(t) {
+		for _, d := range []int{16, 32, 48, 64, 80, 96, 112, 128, 512} {
+			const keys = 3
+			room, free := guarded(t, keys*d)
+			for i := range room {
+				room[i] = float32(i%7) - 3
+			}
+			q, out := make([]float32, d), make([]float32, d)
+			for i := range q {
+				q[i] = float32(i%5) / 8
+			}
+			a := kernel.Attend{Q: q, O: out, D: d, Scale: 0.1, ID: []uint32{0, 1, 2}, See: []uint32{1, 1, 1}, Lane: []int64{0}, Sinks: []float32{0},
+				Room: make([]float32, kernel.AttendRoom(d, keys))}
+			a.Base[0] = room
+			set.Attend(&a)
+			want := make([]float32, d)
+			a.O = want
+			plain{}.Attend(&a)
+			for i := range want {
+				if diff := math.Abs(float64(out[i] - want[i])); !(diff < 1e-4) {
+					t.Errorf("%s, head of %d: channel %d is %g, want %g", set.Name(), d, i, out[i], want[i])
+				}
+			}
+			free()
+		}
+	}
+}
+
+// guarded returns n floats that end where memory that nobody may touch begins.
+func guarded(t *testing.T, n int) (v []float32, free func()) {
+	t.Helper()
+	size := os.Getpagesize()
+	whole := (4*n + size - 1) / size * size
+	all, err := unix.Mmap(-1, 0, whole+size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mprotect(all[whole:], unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&all[whole-4*n])), n), func() { unix.Munmap(all) }
+}
+
+// TestNewLeavesNothing: a backend that cannot be made leaves no thread.
+func TestNewLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 10 {
+		if _, err := New(Options{Threads: 8, Kernels: "nonesuch"}); err == nil {
+			t.Fatal("there are kernels named nonesuch")
+		}
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines are left of %d", n, before)
+	}
 }

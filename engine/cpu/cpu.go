@@ -67,7 +67,7 @@ func New(opt Options) (*Backend, error) {
 	if opt.Threads == 0 {
 		opt.Threads = runtime.NumCPU()
 	}
-	b := &Backend{opt: opt, pool: newPool(opt.Threads)}
+	b := &Backend{opt: opt}
 	set, err := kernel.For(opt.Kernels)
 	switch {
 	case opt.Kernels == "plain" || opt.Kernels == "" && err != nil:
@@ -77,6 +77,7 @@ func New(opt Options) (*Backend, error) {
 	default:
 		b.kernels = set
 	}
+	b.pool = newPool(opt.Threads)
 	return b, nil
 }
 

@@ -90,6 +90,7 @@ STATIC void attend(const float *q, const int64_t *lane, int lanes, long d, const
   for (long j = 0; j < PANEL && j < lanes; j += COLUMNS)
     for (long c = 0; c < d;) {
       long m = d - c >= ROWS ? ROWS : d - c >= 4 ? 4 : 2;
+      if (m > d - c) c = d - m; // one is left where ROWS is odd: the one before it is made again
       if (m == ROWS) weigh_full(rows, s + j, n, c, out + j);
       else if (m == 4) weigh_4(rows, s + j, n, c, out + j);
       else weigh_2(rows, s + j, n, c, out + j);
