@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"assay/metal/msl"
 )
@@ -55,6 +56,9 @@ func newBuilder(opt Options) (*builder, error) {
 	}
 	if err := os.MkdirAll(b.folder, 0o755); err != nil {
 		return nil, fmt.Errorf("emu: the folder of compiled kernels: %w", err)
+	}
+	if err := b.trim(time.Now()); err != nil {
+		return nil, fmt.Errorf("emu: %w", err)
 	}
 	b.flags = append(b.flags, baseFlags...)
 	contract := "-ffp-contract=off"

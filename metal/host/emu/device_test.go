@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"assay/metal/host"
@@ -275,7 +276,7 @@ func TestCache(t *testing.T) {
 		}
 		for _, e := range entries {
 			names = append(names, e.Name())
-			if !strings.Contains("rku", e.Name()[:1]) {
+			if !strings.Contains("rku", e.Name()[:1]) && e.Name() != "trimmed" {
 				t.Errorf("%s was left", e.Name())
 			}
 		}
@@ -442,6 +443,29 @@ func TestFailureLeavesNothing(t *testing.T) {
 					t.Fatalf("element %d is %d", i, y.data[4*i])
 				}
 			}
+		}
+	}
+}
+
+// TestTrim wants what is old gone, what leads to it too, and what was used kept.
+func TestTrim(t *testing.T) {
+	b := &builder{folder: t.TempDir()}
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"u-old": keep + daily, "u-used": keep - daily, "u-touched": keep + daily} {
+		if err := errors.Join(os.WriteFile(b.path(name), nil, 0o644), os.Chtimes(b.path(name), now.Add(-age), now.Add(-age)),
+			os.Symlink(name, b.path("k"+name[1:]))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(b.touch("u-touched", now), b.trim(now)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.trim(now.Add(2 * daily)); err != nil { // now the link leads nowhere
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"u-old": false, "k-old": false, "u-used": false, "u-touched": true, "k-touched": true} {
+		if _, err := os.Lstat(b.path(name)); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %v", name, err, want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"assay/metal/msl"
@@ -32,6 +33,9 @@ func openRuntime(b *builder) (*runtimeLibrary, error) {
 	b.runtime = "r-" + b.digest(flags, parts...) + ".so"
 	if err := b.build(context.Background(), b.runtime, flags, sources); err != nil {
 		return nil, err
+	}
+	if err := b.touch(b.runtime, time.Now()); err != nil {
+		return nil, fmt.Errorf("emu: %w", err)
 	}
 	lib, err := loadRuntime(b.path(b.runtime), b.runtime)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"assay/metal/host"
 	"assay/metal/msl"
@@ -175,6 +176,9 @@ func (d *Device) buildUnit(ctx context.Context, src *msl.Source, u *unit) error 
 func (d *Device) load(src *msl.Source, name, link string) error {
 	library, err := os.Readlink(d.builder.path(link))
 	if err != nil {
+		return fmt.Errorf("emu: %w", err)
+	}
+	if err := d.builder.touch(library, time.Now()); err != nil {
 		return fmt.Errorf("emu: %w", err)
 	}
 	k, err := d.rt.kernel(d.builder.path(library), name)
