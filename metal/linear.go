@@ -186,7 +186,7 @@ func (o *ops) Embed(b *dsv4.Batch, w dsv4.Weight, x dsv4.Array) {
 		p := kernels.EmbedArgs{Rows: uint32(part.rows), Cols: uint32(m.cols), Streams: uint32(o.c.HCMult), First: uint32(part.first), Vocab: uint32(m.rows)}
 		o.dispatch(kernels.Embed(m.format), m.name, [3]int{ceil(m.cols, kernels.EmbedWeights*threads), t, 1}, threads,
 			4*int64(t)*int64(n), 2*int64(t)*int64(m.cols),
-			append(part.args(), in(o.tokens(b), 0, t), both(x.(array), 0, t*n), raw(&p))...)
+			append(part.args(), in(o.tokens(b), 0, t), out(x.(array), 0, t*n), raw(&p))...)
 	}
 }
 

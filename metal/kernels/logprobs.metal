@@ -33,7 +33,7 @@ KERNEL_MAX(32 * NSG) void logsum(
   MSL_UNROLL
   for (int i = 0; i < 8; i++) {
     const uint c = tg.x * (256u * NSG) + uint(i) * (32u * NSG) + tid;
-    v[i] = c < p.vocab ? row[c] : -3.4e38f;
+    v[i] = c < p.vocab ? row[c] : as_type<float>(0xff800000u);  // −∞ adds nothing
     top = greater(top, v[i]);
   }
   top = simd_max(top);
@@ -42,10 +42,7 @@ KERNEL_MAX(32 * NSG) void logsum(
   top = simd_max(lane < NSG ? tops[lane] : -3.4e38f);
   float sum = 0.0f;
   MSL_UNROLL
-  for (int i = 0; i < 8; i++) {
-    const uint c = tg.x * (256u * NSG) + uint(i) * (32u * NSG) + tid;
-    if (c < p.vocab) sum += precise::exp(v[i] - top);
-  }
+  for (int i = 0; i < 8; i++) sum += precise::exp(v[i] - top);
   sum = simd_sum(sum);
   if (lane == 0) sums[sg] = sum;
   threadgroup_barrier(mem_flags::mem_threadgroup);
