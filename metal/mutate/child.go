@@ -15,6 +15,7 @@ import (
 	"assay/engine/cpu"
 	"assay/engine/dsv4"
 	"assay/metal"
+	"assay/metal/host"
 	"assay/metal/suite"
 )
 
@@ -35,8 +36,18 @@ type caseRun struct {
 }
 
 // modes are the ways that the suite is run: every kernel is in the first, what
-// rounds is in the second.
-var modes = []metal.Options{{}, {Activations: "bf16", Model: dsv4.Options{KVSim: true}}}
+// rounds is in the second, and tables in parts are in the third.
+var modes = []mode{
+	{},
+	{opt: metal.Options{Activations: "bf16", Model: dsv4.Options{KVSim: true}}},
+	{limits: host.Limits{MaxBuffer: 32 << 10}, only: "embed/"},
+}
+
+type mode struct {
+	opt    metal.Options
+	limits host.Limits
+	only   string // what the cases' names begin with
+}
 
 // patience is how long a case may take before it is said to hang: compiling
 // included, on a busy machine.
@@ -65,23 +76,30 @@ func child(out io.Writer, in io.Reader) error {
 // do runs the task's cases. hang is called, from another thread, when one does
 // not end.
 func (t *task) do(a *answer, hang func()) error {
-	var plain []*cpu.Backend // the twins, of each mode
+	var backs []*metal.Backend // of each mode, and their twins
+	var plain []*cpu.Backend
+	var devs []*device
 	for _, m := range modes {
-		p, err := cpu.New(cpu.Options{Kernels: "plain", Model: m.Model})
+		p, err := cpu.New(cpu.Options{Kernels: "plain", Model: m.opt.Model})
 		if err != nil {
 			return err
 		}
 		defer p.Close()
-		plain = append(plain, p)
-	}
-	dev, err := newDevice(t.Folder, t.Key)
-	if err != nil {
-		return err
+		dev, err := newDevice(t.Folder, t.Key, m.limits)
+		if err != nil {
+			return err
+		}
+		back, err := metal.New(dev, m.opt)
+		if err != nil {
+			return err
+		}
+		plain, devs, backs = append(plain, p), append(devs, dev), append(backs, back)
 	}
 	cases := suite.Cases()
 	runs := t.Runs
 	if t.Key == "" {
-		if runs, err = everything(dev, cases); err != nil {
+		var err error
+		if runs, err = everything(devs, cases); err != nil {
 			return err
 		}
 	}
@@ -90,20 +108,17 @@ func (t *task) do(a *answer, hang func()) error {
 		if i < 0 {
 			return fmt.Errorf("no case is named %s", r.Name)
 		}
-		back, err := metal.New(dev, modes[r.Mode])
-		if err != nil {
-			return err
-		}
+		back := backs[r.Mode]
 		if !cases[i].Defined(back) {
 			continue
 		}
-		clear(dev.uses)
+		clear(devs[r.Mode].uses)
 		start := processorTime()
 		timer := time.AfterFunc(patience, func() {
 			a.Found = r.Name + " does not end"
 			hang()
 		})
-		err = suite.Run(cases[i], back, plain[r.Mode])
+		err := suite.Run(cases[i], back, plain[r.Mode])
 		timer.Stop()
 		if err != nil && strings.Contains(err.Error(), "refuses the kernels") {
 			return err
@@ -114,7 +129,7 @@ func (t *task) do(a *answer, hang func()) error {
 		}
 		if t.Key == "" {
 			r.Seconds = (processorTime() - start).Seconds()
-			r.Uses = slices.Sorted(maps.Keys(dev.uses))
+			r.Uses = slices.Sorted(maps.Keys(devs[r.Mode].uses))
 		}
 		a.Runs = append(a.Runs, r)
 	}
@@ -122,16 +137,22 @@ func (t *task) do(a *answer, hang func()) error {
 }
 
 // everything is all cases in all modes, their kernels compiled side by side.
-func everything(dev *device, cases []suite.Case) (runs []caseRun, err error) {
+func everything(devs []*device, cases []suite.Case) (runs []caseRun, err error) {
 	for mode, m := range modes {
-		p, err := suite.Program(cases, m)
+		var of []suite.Case
+		for _, c := range cases {
+			if strings.HasPrefix(c.Name, m.only) {
+				of = append(of, c)
+			}
+		}
+		p, err := suite.Program(of, m.opt)
 		if err != nil {
 			return nil, err
 		}
-		if err := dev.Compile(context.Background(), p); err != nil {
+		if err := devs[mode].Compile(context.Background(), p); err != nil {
 			return nil, err
 		}
-		for _, c := range cases {
+		for _, c := range of {
 			runs = append(runs, caseRun{Mode: mode, Name: c.Name})
 		}
 	}

@@ -23,13 +23,13 @@ type device struct {
 
 // newDevice opens a device whose compiled kernels lie in a folder. A mutant is of
 // the kernels' text, or a use that is ignored.
-func newDevice(folder, key string) (*device, error) {
+func newDevice(folder, key string, limits host.Limits) (*device, error) {
 	src, err := msl.Parse(kernels.Source())
 	if err != nil {
 		return nil, err
 	}
 	d := &device{source: src, functions: map[string]string{}, uses: map[string]bool{}}
-	opt := emu.Options{Checked: true, Seed: 1, Cache: folder}
+	opt := emu.Options{Checked: true, Seed: 1, Cache: folder, Limits: limits}
 	if use, ok := strings.CutPrefix(key, "use "); ok {
 		u, err := parseUse(use)
 		if err != nil {

@@ -168,6 +168,8 @@ func tryAll(ctx context.Context, folder string, b *base, ms []mutant, jobs int, 
 				switch {
 				case err != nil && ctx.Err() == nil:
 					fmt.Fprintf(out, "%d/%d could not be tried: %v\n", done, len(ms), err)
+				case done%50 == 0 && v.Found != "":
+					fmt.Fprintf(out, "%d/%d\n", done, len(ms))
 				case v.Found == "" && ctx.Err() == nil:
 					fmt.Fprintf(out, "%d/%d survives %d of %d runs: %s\n", done, len(ms), v.Runs, len(runs), ms[i].Key)
 				}
